@@ -1,0 +1,62 @@
+"""Sessions for people who use nox: the same commands as tox.ini and .ci/run, made by uv."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "uv"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+LOCK = "lab/palace_lab/environments/locks/lab.txt"
+
+
+def install(session: nox.Session) -> None:
+    """Install the lab in the versions of its lock, the build tools included."""
+    session.install("--no-deps", "-r", LOCK)
+    session.install("--no-deps", "--no-build-isolation", "--editable", ".")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Run ruff, and check that imports go down the layers only."""
+    install(session)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Run mypy."""
+    install(session)
+    session.run("mypy", "--strict")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run what README's second command does: all tests and scenarios, or only what -- names."""
+    install(session)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def scenarios(session: nox.Session) -> None:
+    """Run the scenarios on every release of the quick profile; -- --palace-release X for one."""
+    install(session)
+    session.run("pytest", "scenarios", *session.posargs)
+
+
+@nox.session
+def hops(session: nox.Session) -> None:
+    """Take palaces through releases, the long ways as well; -- -k four for one of them."""
+    install(session)
+    session.run("pytest", "scenarios/hops", "--palace-nightly", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the library beside raw chromadb; -- writers for one benchmark, --small for a look."""
+    install(session)
+    session.run("palace-lab", "bench", *session.posargs)
