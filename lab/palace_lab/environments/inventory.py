@@ -1,0 +1,106 @@
+"""What is built: listing the environments and removing those that no lock asks for.
+
+Rules. An environment belongs to a committed lock when its key can be computed again from that
+lock. Whatever somebody builds or uses is left alone, because its lock cannot be taken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from palace_lab.environments import catalog
+from palace_lab.environments.build import (
+    disk_bytes,
+    environment_key,
+    environments_home,
+    has_python,
+)
+from palace_lab.provision import buildonce
+from palace_lab.provision.uvtool import Progress, refuse_os_error, silent
+
+State = Literal["built", "not built", "incomplete", "outdated"]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One row of the list: a release without environment, or an environment found on disk.
+
+    `python` is the version it was built with, or the bound where nothing is built. `disk_bytes`
+    includes what uv's cache shares with it.
+    """
+
+    release: str
+    python: str
+    state: State
+    disk_bytes: int
+    path: Path | None
+
+
+def list_environments(home: Path | None = None) -> list[Listing]:
+    """Return every known release and every environment on disk, oldest release first."""
+    found = [_read(directory) for directory in _directories(environments_home(home))]
+    rows = []
+    for release in catalog.known_releases():
+        built = [row for row in found if row.release == release and row.state == "built"]
+        absent = Listing(release, catalog.python_bound(release), "not built", 0, None)
+        rows.extend(built or [absent])
+    return rows + [row for row in found if row.state != "built"]
+
+
+def prune(home: Path | None = None, progress: Progress = silent) -> int:
+    """Remove outdated and incomplete environments that nobody uses; return the bytes freed.
+
+    Files that uv's cache also holds are not counted, because removing them frees nothing.
+    Raises `RefusedError` when the disk does not permit it.
+    """
+    freed_bytes = 0
+    for directory in _directories(environments_home(home)):
+        if _is_wanted(directory):
+            continue
+        try:
+            unshared_bytes = disk_bytes(directory, unshared_only=True)
+            if buildonce.discard(directory, unless=partial(_is_wanted, directory)):
+                freed_bytes += unshared_bytes
+                progress(f"{directory.name} is removed")
+            else:
+                progress(f"{directory.name} is in use, or was just finished, and is kept")
+        except OSError as error:
+            raise refuse_os_error(error, directory) from error
+    return freed_bytes
+
+
+def _directories(parent: Path) -> Iterator[Path]:
+    yield from sorted(path for path in parent.glob("chroma-*") if path.is_dir())
+
+
+def _is_wanted(directory: Path) -> bool:
+    return _read(directory).state == "built"
+
+
+def _read(directory: Path) -> Listing:
+    release = directory.name.removeprefix("chroma-").partition("-py")[0]
+    python = directory.name.partition("-py")[2].partition("-")[0]
+    if not (buildonce.is_complete(directory) and has_python(directory)):
+        return Listing(release, python, "incomplete", disk_bytes(directory), directory)
+    try:
+        facts = json.loads((directory / buildonce.COMPLETE).read_text(encoding="utf-8"))
+        lock = catalog.lock_path(str(facts["release"])).read_bytes()
+        key = environment_key(lock, facts["python_version"], facts["machine"])
+        state: State = "built" if directory.name.endswith(f"-{key}") else "outdated"
+        return Listing(
+            str(facts["release"]),
+            str(facts["python_version"]),
+            state,
+            int(facts["disk_bytes"]),
+            directory,
+        )
+    except FileNotFoundError:
+        return Listing(release, python, "outdated", disk_bytes(directory), directory)
+    except (ValueError, KeyError, TypeError):
+        # A mark that cannot be read was not written by a build that ended.
+        return Listing(release, python, "incomplete", disk_bytes(directory), directory)
