@@ -1,0 +1,143 @@
+"""S1: bringing a palace that others made under retention: its log gets back what was purged.
+
+Alone in the palace and before any client: when the library first comes to it, and again when
+another program has written its index. The vectors that are only in index files are put into the log
+with sequence numbers that were purged: below everything the log still has of that collection, and
+below both watermarks, so that chromadb reads them only when an index is rebuilt. One transaction,
+and the palace is not said to be retained until its log has been read again: a death at any point
+leaves work that is simply done again.
+
+With `salvage`, what is torn is put back as far as a file surely holds it, and the rest is listed:
+such a row stays readable by `get` and is in no search. Without, a palace with anything doubtful
+about it is used as it is. Either way the log is kept from now on.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from palace_store.anatomy import AnatomyError, CollectionSurvey, survey
+from palace_store.anatomy.records import UPDATE, UPSERT
+from palace_store.retention import database, finish_database, stop_purging
+from palace_store.salvage import Salvage
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """What became of it; `damaged` are collections to rebuild, their log being as whole as can be.
+
+    `lost` are the ids whose vector no file surely holds, by collection.
+    """
+
+    retained: bool
+    damaged: tuple[str, ...] = ()
+    lost: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class _DoubtfulError(Exception):
+    """One sentence on why a palace is better left as it is."""
+
+
+def adopt(palace: Path, *, salvage: bool) -> Adoption:
+    """Make the palace's log as whole as its files allow and keep it so; see the rules above."""
+    finish_database(palace)
+    with database(palace) as connection:
+        stop_purging(connection)
+        if connection.execute("SELECT count(*) FROM embeddings_queue").fetchone() == (0,) and (
+            connection.execute("SELECT count(*) FROM embeddings").fetchone() == (0,)
+        ):
+            return Adoption(retained=True)
+    try:
+        lost, after = _complete(palace, salvage=salvage)
+    except (_DoubtfulError, AnatomyError, UnicodeError) as error:
+        _LOG.warning(
+            "%s was made without retention and is used as it is: %s; should its index be damaged "
+            "now, it cannot be rebuilt from here, so keep a copy of the palace",
+            palace,
+            error,
+        )
+        return Adoption(retained=False)
+    for name, ids in lost.items():
+        _LOG.warning(
+            "%s: the vectors of %d drawers of %r are in no file or in one that mixes them up; they "
+            "can be read, but no search finds them until they are written again: %s",
+            palace, len(ids), name, ", ".join(map(repr, ids)),
+        )  # fmt: skip
+    damaged = tuple(
+        each.name for each in after if any(found.severity == "damage" for found in each.findings)
+    )
+    if damaged:
+        _LOG.warning("%s has damaged indexes, to be rebuilt from the log: %s", palace, damaged)
+    return Adoption(retained=True, damaged=damaged, lost=lost)
+
+
+def _complete(
+    palace: Path, *, salvage: bool
+) -> tuple[dict[str, tuple[str, ...]], tuple[CollectionSurvey, ...]]:
+    """Put back what the log lacks; return the lost ids, and what a second look finds."""
+    lost = {}
+    missing = [each for each in survey(palace).collections if not each.log_complete]
+    with database(palace) as connection:
+        for each in missing:
+            bad = [found.sentence for found in each.findings if found.severity != "note"]
+            if bad and not salvage:
+                raise _DoubtfulError(bad[0])
+            gone = _put_back(connection, palace, each)
+            if gone and not salvage:
+                raise _DoubtfulError(f"the vector of {gone[0]!r} in {each.name!r} is in no file")
+            if gone:
+                lost[each.name] = gone
+    after = survey(palace).collections
+    for each in after:
+        if set(each.rows) - each.replayed.certain - set(lost.get(each.name, ())):
+            raise _DoubtfulError("the log is still incomplete after vectors were put back")
+    return lost, after
+
+
+def _put_back(
+    connection: sqlite3.Connection, palace: Path, each: CollectionSurvey
+) -> tuple[str, ...]:
+    """Insert each row's vector that a replay of the log would not surely give; return the lost."""
+    log = each.collection.log
+    wanted = [
+        name
+        for name in each.rows
+        if name not in each.replayed.certain
+        # Without an insertion before it chromadb would ignore this; with one, nothing changes.
+        or log[each.replayed.vectors[name]].operation == UPDATE
+    ]
+    numbers = _free_numbers(connection, each)
+    topic = _topic(connection, each.collection.id)
+    found = Salvage.of(palace, each).vectors(wanted)
+    for name, vector in found.items():
+        number = next(numbers, None)
+        if number is None:
+            raise _DoubtfulError(f"{each.name!r} has more rows than purged log records")
+        connection.execute(
+            "INSERT INTO embeddings_queue (seq_id, operation, topic, id, vector, encoding) "
+            "VALUES (?, ?, ?, ?, ?, 'FLOAT32')",
+            (number, UPSERT, topic, name, vector.astype("<f4").tobytes()),
+        )
+    return tuple(name for name in wanted if name not in found)
+
+
+def _free_numbers(connection: sqlite3.Connection, each: CollectionSurvey) -> Iterator[int]:
+    """Yield sequence numbers that chromadb has already read past for this collection."""
+    marks = (each.vector_watermark, each.metadata_watermark)
+    read = [-1 if mark is None or mark.value is None else mark.value for mark in marks]
+    if each.collection.log:
+        read.append(each.collection.log[0].seq_id - 1)
+    taken = {row[0] for row in connection.execute("SELECT seq_id FROM embeddings_queue")}
+    return (number for number in range(1, min(read) + 1) if number not in taken)
+
+
+def _topic(connection: sqlite3.Connection, collection: str) -> str:
+    row = connection.execute("SELECT topic FROM embeddings_queue LIMIT 1").fetchone()
+    head = "persistent://default/default" if row is None else str(row[0]).rpartition("/")[0]
+    return f"{head}/{collection}"

@@ -1,0 +1,101 @@
+"""What anatomy says about a palace: findings about it, or one error when it cannot be read at all.
+
+Rules. Damage that leaves something readable is a `Finding`; damage that leaves nothing is an
+`AnatomyError`. Both are one sentence. Nothing else escapes from this package for a damaged input.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+Severity = Literal["note", "warning", "damage"]
+
+#: Every kind of finding with its meaning. A kind never changes its meaning, only its sentence.
+KINDS: dict[str, str] = {
+    "bloated-file": "an index file is larger than its header allows",
+    "config-unreadable": "embeddings_queue_config does not hold a JSON object",
+    "count-mismatch": "the pickle and data_level0.bin disagree on which elements are alive",
+    "dimension-mismatch": "collection, index or log disagree on the vectors' length",
+    "index-drift": "the index does not know rows below its own watermark (S1: two writers)",
+    "index-only": "the index answers ids that have no row",
+    "index-torn": "an index file is missing, short or contradicts its header",
+    "log-gap": "a row above the vector watermark has no log record",
+    "log-unreadable": "a log record cannot be applied: unknown operation or undecodable vector",
+    "pickle-missing": "index files hold elements but index_metadata.pickle is not there",
+    "pickle-refused": "index_metadata.pickle holds something other than plain index data",
+    "pickle-torn": "index_metadata.pickle is empty, cut short or malformed",
+    "quarantined-directories": "segment directories that were set aside by renaming",
+    "segment-missing": "a watermark says that an index was written, but there is none",
+    "segment-name": "a segment's id is not a UUID, so no directory is looked for",
+    "seq-id-unreadable": "a row's sequence number has a type or length no release writes",
+    "unrecoverable": "rows whose vector is in no file",
+    "vector-mismatch": "the index answers another vector than the log's last write",
+    "vectors-missing": "rows that neither the index nor the log above its watermark answers",
+    "watermark-blob": "a BLOB watermark where this schema has integers (S0)",
+    "watermark-impossible": "a watermark beyond every sequence number there is, or negative",
+    "watermark-type": "a watermark of a type no release writes",
+}
+
+
+class AnatomyError(Exception):
+    """This palace or file cannot be read; the message is one sentence for its owner."""
+
+    def __init__(self, message: str, *, kind: str = "unreadable") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One contradiction in a palace."""
+
+    kind: str
+    severity: Severity
+    sentence: str
+    collection: str | None = None
+    ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"there is no finding of kind {self.kind!r}; add it to KINDS")
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; refuse pipes, devices and directories instead of waiting on them.
+
+    Raises `AnatomyError` of kind ``missing`` when nothing is there, ``unreadable`` otherwise.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise AnatomyError(f"{path} does not exist", kind="missing") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise AnatomyError(f"{path} cannot be opened: {reason}") from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise AnatomyError(f"{path} is not a regular file")
+    return os.fdopen(fd, "rb")
+
+
+def read_bounded(path: Path, limit_bytes: int) -> bytes:
+    """Return the whole file, which may be `limit_bytes` long at most."""
+    with open_regular(path) as file:
+        try:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(min(size, limit_bytes) + 1)
+        except OSError as error:
+            raise AnatomyError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > limit_bytes:
+        raise AnatomyError(f"{path} is larger than the {limit_bytes} bytes that are read at most")
+    return data
+
+
+def some(ids: tuple[str, ...], shown: int = 3) -> str:
+    """Return a few ids for a sentence, with the number of the others."""
+    head = ", ".join(ascii(name[:80]) for name in ids[:shown])
+    return head if len(ids) <= shown else f"{head} and {len(ids) - shown} more"

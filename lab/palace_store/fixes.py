@@ -1,0 +1,119 @@
+"""The fixes, by name: each can be switched off alone, or set to what its report describes.
+
+A set of fixes is a value that crosses process and interpreter boundaries as a list of words:
+``lease`` is on, a name that is absent is off, ``quarantine=reported`` is the fix exactly as the
+report describes it, parameters included, ``quarantine=reviewed`` as its review asked for it. S0 to
+S4 are the field reports (docs/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+Variant = Literal["on", "reported", "reviewed"]
+
+#: Every fix of this library with the reason it is here.
+KNOWN: Mapping[str, str] = {
+    "version_guard": "S0: a process with an older chromadb than the palace refuses to touch it",
+    "lease": "S1/S2: one process at a time changes the index, across processes",
+    "generation": "S1/S2: a client that missed a peer's write is reopened before it is used",
+    "flush_mark": "S1: a durable note that a change is under way, so that a death is noticed",
+    "retention": "S1: the log keeps every vector, so that an index can be rebuilt",
+    "trim": "S1: that log loses the records that later ones supersede, so its size has a bound",
+    "read_back": "S1: an index is compared with the log once after it was written",
+    "watermark_heal": "S0: a watermark no release can go on from is put right at every open",
+    "foreign_check": "S1: an index that another program has written is not trusted, the log is",
+    "salvage": "S1: of a torn palace all comes back that a file surely holds; the rest is listed",
+    "canary": "S1: a process of its own opens a copy first, where the log cannot rebuild the index",
+    "quarantine": "S1: a damaged index is set aside; ours rebuilds it, the report's only renames",
+    "kg_busy_timeout": "S2: SQLite waits 60 s for a peer instead of 10 s",
+    "kg_immediate": "S2: a write takes its lock when it begins, not when it first writes",
+    "kg_retry": "S2: a residual lock error is retried with bounded, jittered backoff",
+    "kg_wal_setup": "S2: the switch of a new file to WAL is serialised between first openers",
+    "kg_autocheckpoint": "S2: checkpoints are short and frequent",
+    "kg_log_bound": "S2: a log that a reader keeps from being emptied is not written on for ever",
+    "kg_clean_shutdown": "S2: the log is folded in at the end; ours keeps no peer waiting for it",
+}
+
+#: What a report's own fix consists of. A name that maps to "reported" differs from ours.
+_REPORTED: Mapping[str, Mapping[str, Variant]] = {
+    "quarantine": {"quarantine": "reported"},
+    "quarantine-review": {"quarantine": "reviewed"},
+    "kg": {
+        "kg_busy_timeout": "on",
+        "kg_immediate": "on",
+        "kg_retry": "on",
+        "kg_autocheckpoint": "reported",
+        "kg_clean_shutdown": "reported",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Fixes:
+    """An immutable set of switched-on fixes."""
+
+    variants: tuple[tuple[str, Variant], ...]
+
+    def __post_init__(self) -> None:
+        for name, _ in self.variants:
+            if name not in KNOWN:
+                known = ", ".join(sorted(KNOWN))
+                raise ValueError(f"there is no fix named {name!r}; the fixes are: {known}")
+
+    @classmethod
+    def all(cls) -> Fixes:
+        """Return our own form of every fix."""
+        return cls(tuple((name, "on") for name in sorted(KNOWN)))
+
+    @classmethod
+    def none(cls) -> Fixes:
+        """Return the library as the reports found theirs: no fix at all."""
+        return cls(())
+
+    @classmethod
+    def reported(cls, name: str) -> Fixes:
+        """Return only the fix a report describes, as it describes it."""
+        if name not in _REPORTED:
+            known = ", ".join(sorted(_REPORTED))
+            raise ValueError(f"no report describes a fix named {name!r}; reported are: {known}")
+        return cls(tuple(sorted(_REPORTED[name].items())))
+
+    @classmethod
+    def parse(cls, words: Iterable[str]) -> Fixes:
+        """Read back what `words` wrote."""
+        pairs: list[tuple[str, Variant]] = []
+        for word in words:
+            name, _, variant = word.partition("=")
+            if variant not in ("", *get_args(Variant)):
+                known = ", ".join(get_args(Variant))
+                raise ValueError(f"fix {name!r} has no variant {variant!r}; use none or: {known}")
+            pairs.append((name, cast("Variant", variant or "on")))
+        return cls(tuple(sorted(pairs)))
+
+    def words(self) -> list[str]:
+        """Return the set as plain words, for a command line or another process."""
+        return [name if how == "on" else f"{name}={how}" for name, how in self.variants]
+
+    def without(self, *names: str) -> Fixes:
+        """Return this set with the named fixes switched off."""
+        for name in names:
+            if name not in KNOWN:
+                raise ValueError(f"there is no fix named {name!r} to switch off")
+        return Fixes(tuple(pair for pair in self.variants if pair[0] not in names))
+
+    def has(self, name: str) -> bool:
+        """Tell whether the fix is on, in whichever variant."""
+        return self.variant(name) is not None
+
+    def variant(self, name: str) -> Variant | None:
+        """Return how the fix is on, None where it is off."""
+        if name not in KNOWN:
+            raise ValueError(f"there is no fix named {name!r}")
+        return dict(self.variants).get(name)
+
+    def is_reported(self, name: str) -> bool:
+        """Tell whether the fix is on as its report describes it."""
+        return (name, "reported") in self.variants

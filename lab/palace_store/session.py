@@ -1,0 +1,248 @@
+"""One process's working relation with one palace: every operation is the same short story.
+
+    take the palace -> refuse if our chromadb is too old -> mend what a dead writer left ->
+    reopen if a peer has written -> check the input against what is there ->
+    note that a change is under way -> change -> say it is over
+
+Rules:
+- An error in the middle of a change means *unknown*: the note stays, and the next operation, here
+  or in a peer, rebuilds the index from the log before anything is read. What chromadb would refuse
+  is therefore refused before the note is made (`validation`).
+- Reading can write: chromadb flushes its index when a client catches up with the log. So a client
+  catches up alone and under the same note; reads after that are shared.
+- Thread-safe, also between several stores of one process; must not be used across a fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+from palace_store import readback, recovery, trimming
+from palace_store.anatomy.hnsw_files import PICKLE
+from palace_store.client import Client, Seat, open_client, running_version, seat_of
+from palace_store.examination import examine, foreign_touch
+from palace_store.fixes import Fixes
+from palace_store.lease import Lease
+from palace_store.quarantine import (
+    quarantine_miscounted_hnsw,
+    quarantine_stale_hnsw,
+    thin_out,
+)
+from palace_store.retention import make_database
+from palace_store.state import DIRECTORY, State, read_state, sweep, write_state
+from palace_store.version_guard import newest, refuse_if_older
+
+#: Fixes that need the shared state file; without any of them nothing of ours is kept in a palace.
+_STATEFUL = (
+    *("lease", "generation", "flush_mark", "retention", "read_back", "version_guard"),
+    *("watermark_heal", "foreign_check"),
+)
+
+
+class Session:
+    """A client of one palace and the rules under which it may be used."""
+
+    def __init__(
+        self, palace: Path, fixes: Fixes, *, lease_timeout_s: float, stale_seconds: float
+    ) -> None:
+        self.palace = palace
+        self.fixes = fixes
+        self.reopened = 0  # how often a peer's change made us open the client again
+        self._lease = Lease(palace, timeout_s=lease_timeout_s)
+        self._stale_seconds = stale_seconds
+        self._stateful = any(fixes.has(name) for name in _STATEFUL)
+        self._rebuilds = fixes.variant("quarantine") == "on"
+
+    def close(self) -> None:
+        """Close the client; the next operation opens it again."""
+        with self._seat() as seat:
+            seat.leave()
+
+    @contextmanager
+    def hold(self, term_s: float) -> Iterator[None]:
+        """Keep the palace over several operations; see `lease` for what ends it."""
+        kept = self._lease.hold(term_s) if self.fixes.has("lease") else nullcontext()
+        with self._seat(), kept:
+            yield
+
+    @contextmanager
+    def changing(
+        self, collection: str, check: Callable[[Client], None] | None = None
+    ) -> Iterator[Client]:
+        """Yield the client for one change of one collection.
+
+        `check` may refuse the change by raising; nothing is written before it has returned.
+        """
+        with self._seat() as seat, self._exclusive() as found:
+            state, client = self._settle(seat, found)
+            if check is not None:
+                check(client)
+            with self._noted(seat, state, collection) as noted:
+                yield client
+            seat.caught_up.add(collection)
+            self._publish(seat, noted, changed=True)
+
+    @contextmanager
+    def reading(self, collection: str | None) -> Iterator[Client]:
+        """Yield the client for one read of one collection (None: of none in particular)."""
+        with self._seat() as seat:
+            with self._shared() as state:
+                self._guard(state)
+                if self._fresh(seat, state, collection):
+                    yield seat.client
+                    return
+            with self._exclusive() as found:
+                state, client = self._settle(seat, found)
+                if collection is not None and collection not in seat.caught_up:
+                    self._catch_up(seat, state, collection)
+                yield client
+
+    def without_vector(self, collection: str) -> list[str]:
+        """Return the ids of a collection's rows for whose vector the log has nothing."""
+        with self._seat() as seat, self._exclusive() as found:
+            state, _ = self._settle(seat, found)
+            seat.leave()
+            if not state.retained:
+                return []
+            return recovery.without_vector(self.palace, (collection,))
+
+    def _fresh(self, seat: Seat, state: State, collection: str | None) -> bool:
+        if seat.client is None or state.open_flush:
+            return False
+        if collection is not None and collection not in seat.caught_up:
+            return False
+        return not self.fixes.has("generation") or seat.generation == state.generation
+
+    def _settle(self, seat: Seat, state: State) -> tuple[State, Client]:
+        """Make the palace and our client fit to be used; runs alone in the palace."""
+        self._guard(state)
+        missed = self.fixes.has("generation") and seat.generation != state.generation
+        foreign = seat.client is not None and foreign_touch(self.palace, self.fixes, state)
+        behind = missed or foreign or bool(state.open_flush)
+        if seat.client is not None and (behind or self._trims(state)):
+            seat.leave()
+            self.reopened += behind
+        if seat.client is None:
+            state = self._prepare(seat, state)
+            seat.lossy = state.lossy or seat.doubtful
+            seat.client = open_client(self.palace)
+            if self.fixes.has("read_back"):
+                readback.let_errors_out()
+            seat.generation = state.generation
+            if state.open_flush and self._rebuilds:
+                state = self._rebuild_ended(seat, state)
+        return state, seat.client
+
+    def _prepare(self, seat: Seat, found: State) -> State:
+        """Do what needs Python's SQLite, which must never meet a live client of this process."""
+        state = found
+        if self._stateful:
+            make_database(self.palace)
+        self._quarantine()
+        if self.fixes.has("version_guard"):
+            state = state.changed(chromadb=newest(running_version(), state.chromadb))
+        state = self._trimmed(examine(self.palace, self.fixes, seat, state))
+        if state != found:
+            if self.fixes.has("lease"):
+                sweep(self.palace)
+            self._save(state, durable=True)
+        if state.open_flush and self._rebuilds:
+            recovery.rebuild(
+                self.palace,
+                state.open_flush,
+                retained=state.retained,
+                salvage=self.fixes.has("salvage"),
+            )
+        return state
+
+    def _quarantine(self) -> None:
+        """Rename as the report or its review says; ours waits for the note of a death instead."""
+        variant = self.fixes.variant("quarantine")
+        if variant == "reported":
+            quarantine_stale_hnsw(self.palace, self._stale_seconds)
+        elif variant == "reviewed":
+            quarantine_miscounted_hnsw(self.palace)
+
+    def _trimmed(self, state: State) -> State:
+        if state.open_flush or not self._trims(state):
+            return state
+        return state.changed(trim_at=trimming.trim(self.palace))
+
+    def _trims(self, state: State) -> bool:
+        wanted = self.fixes.has("trim") and self.fixes.has("retention") and state.retained
+        return wanted and trimming.due(self.palace, state.trim_at)
+
+    def _rebuild_ended(self, seat: Seat, state: State) -> State:
+        """Let the index read the whole log; only then is the note of the dead writer taken back."""
+        try:
+            recovery.catch_up(seat.client, state.open_flush)
+        except BaseException:
+            seat.leave()
+            raise
+        self._publish(seat, state, changed=True)
+        thin_out(self.palace)
+        return state.changed(open_flush=(), generation=seat.generation)
+
+    def _catch_up(self, seat: Seat, state: State, collection: str) -> None:
+        before = readback.fingerprint(self.palace, PICKLE)
+        with self._noted(seat, state, collection) as noted:
+            recovery.catch_up(seat.client, (collection,))
+        seat.caught_up.add(collection)
+        self._publish(seat, noted, changed=readback.fingerprint(self.palace, PICKLE) != before)
+
+    def _guard(self, state: State) -> None:
+        if self.fixes.has("version_guard"):
+            refuse_if_older(running_version(), state.chromadb, str(self.palace))
+
+    @contextmanager
+    def _noted(self, seat: Seat, state: State, collection: str) -> Iterator[State]:
+        """Keep a durable note while the caller works; an error leaves it standing."""
+        noted = state
+        if self.fixes.has("flush_mark"):
+            noted = state.changed(open_flush=(collection,))
+            self._save(noted, durable=True)
+        try:
+            yield noted
+        except BaseException:
+            seat.leave()  # what the client holds in memory may differ from what is on disk
+            raise
+
+    def _publish(self, seat: Seat, state: State, *, changed: bool) -> None:
+        generation = state.next_generation() if changed else state.generation
+        left = readback.fingerprint(self.palace) if self.fixes.has("foreign_check") else None
+        published = state.changed(open_flush=(), generation=generation, left=left)
+        if changed and self.fixes.has("lease"):
+            published = published.changed(turn=self._lease.turn(published))
+        self._save(published, durable=False)
+        seat.generation = generation
+
+    @contextmanager
+    def _seat(self) -> Iterator[Seat]:
+        """Keep this process's other threads and stores out, waiting as long as for a peer."""
+        seat = seat_of(self.palace)
+        if not seat.lock.acquire(timeout=self._lease.timeout_s):
+            raise self._lease.timed_out(seat.process)
+        try:
+            yield seat
+        finally:
+            seat.lock.release()
+
+    def _exclusive(self) -> AbstractContextManager[State]:
+        return self._lease.exclusive() if self.fixes.has("lease") else self._unlocked()
+
+    def _shared(self) -> AbstractContextManager[State]:
+        return self._lease.shared() if self.fixes.has("lease") else self._unlocked()
+
+    @contextmanager
+    def _unlocked(self) -> Iterator[State]:
+        if self._stateful:
+            (self.palace / DIRECTORY).mkdir(parents=True, exist_ok=True)
+            yield read_state(self.palace)
+        else:
+            yield State()
+
+    def _save(self, state: State, *, durable: bool) -> None:
+        if self._stateful:
+            write_state(self.palace, state, durable=durable)

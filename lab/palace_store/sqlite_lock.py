@@ -1,0 +1,165 @@
+"""Waiting for SQLite's locks: what a lock error is, how long it is waited for, what it left behind.
+
+* Every wait is bounded twice, by attempts and by seconds.
+* SQLite refuses some conflicts at once, whatever busy_timeout says: a deferred transaction that
+  has read and then writes after a peer committed (SQLITE_BUSY_SNAPSHOT), and the switch of a file
+  to WAL while a peer is in a transaction. Only running the whole thing again helps there.
+* A COMMIT that is refused with SQLITE_BUSY leaves its transaction open. It is rolled back, which
+  makes "nothing was written" certain, and the whole transaction may be run again. A COMMIT that
+  fails and leaves no transaction open is ambiguous: it is reported as unknown and never repeated.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from palace_store.errors import PalaceError
+
+T = TypeVar("T")
+Effect = Literal["none", "unknown"]
+
+# Result codes of SQLite; Python names them from 3.11 on only.
+_BUSY = 5
+_PROTOCOL = 15  # WAL could not get at its shared index: contention as well
+_LOCK_TEXTS = ("database is locked", "locking protocol")
+#: Python runs no handler of a signal while SQLite waits, so SQLite never waits longer than this.
+_SLICE_MS = 1000
+
+
+class PalaceLockedError(PalaceError, sqlite3.OperationalError):
+    """Another process kept the database locked for longer than we wait.
+
+    `effect` is "none" where it is certain that nothing was written, else "unknown".
+    """
+
+    def __init__(self, message: str, effect: Effect = "none") -> None:
+        super().__init__(message)
+        self.effect: Effect = effect
+
+
+def is_lock_error(error: BaseException) -> bool:
+    """Tell whether SQLite, or a lock file of ours, says that somebody else is at work."""
+    if isinstance(error, BlockingIOError):
+        return True
+    if not isinstance(error, sqlite3.OperationalError):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(code, int):
+        return code & 0xFF in (_BUSY, _PROTOCOL)
+    return str(error) in _LOCK_TEXTS  # Python 3.10 has no error codes
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long one operation on `path` waits for locks; seconds, already scaled."""
+
+    path: Path
+    busy_s: float
+    """One wait inside SQLite."""
+    total_s: float
+    """All attempts together, pauses included."""
+    attempts_max: int
+    backoff_first_s: float
+    backoff_max_s: float
+    rng: random.Random
+
+    def run(
+        self,
+        db: sqlite3.Connection,
+        action: Callable[[], T],
+        on_locked: Callable[[], None] | None = None,
+    ) -> T:
+        """Run the action until no lock stands in its way, or raise `PalaceLockedError`.
+
+        The action must leave nothing behind when it fails. The pause before attempt n is drawn
+        from 0 to first * 2^n seconds, so that processes that failed together do not come back
+        together.
+        """
+        begun = time.monotonic()
+        left_s = self.total_s
+        for attempt in count():
+            db.execute(f"PRAGMA busy_timeout={round(1000 * max(0.0, min(self.busy_s, left_s)))}")
+            try:
+                return action()
+            except (sqlite3.OperationalError, BlockingIOError) as error:
+                if not is_lock_error(error):
+                    raise
+                pause_s = self.rng.uniform(
+                    0.0, min(self.backoff_max_s, self.backoff_first_s * 2 ** min(attempt, 30))
+                )
+                left_s = begun + self.total_s - time.monotonic() - pause_s
+                if attempt + 1 >= self.attempts_max or left_s <= 0:
+                    raise self._locked(error, attempt + 1, time.monotonic() - begun) from error
+            if on_locked is not None:
+                on_locked()
+            time.sleep(pause_s)
+        raise AssertionError  # count() has no end
+
+    def _locked(self, error: Exception, attempts: int, waited_s: float) -> PalaceLockedError:
+        held = "its lock file" if isinstance(error, BlockingIOError) else "SQLITE_BUSY"
+        name = getattr(error, "sqlite_errorname", held)
+        times = "once" if attempts == 1 else f"{attempts} times"
+        return PalaceLockedError(
+            f"database is locked: {self.path} was tried {times} in {waited_s:.2f} s and another "
+            f"process was always in the way ({name}); nothing was written: try again, or end the "
+            "process that holds it"
+        )
+
+
+def transaction(db: sqlite3.Connection, begin: str, work: Callable[[], T]) -> T:
+    """Run `work` between `begin` and COMMIT; whatever goes wrong, no transaction stays open."""
+    committing = False
+    try:
+        _begin(db, begin)
+        result = work()
+        committing = True
+        db.execute("COMMIT")
+    except BaseException as error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        elif committing and is_lock_error(error):
+            raise PalaceLockedError(
+                f"database is locked: the commit failed ({error}) and left no transaction open, so "
+                "whether it was written is unknown: read before you write it again",
+                effect="unknown",
+            ) from error
+        raise
+    return result
+
+
+def _begin(db: sqlite3.Connection, begin: str) -> None:
+    """Wait as long as busy_timeout says, in slices: nothing has been read yet, so that is safe."""
+    wait_ms = int(db.execute("PRAGMA busy_timeout").fetchone()[0])
+    ends = time.monotonic() + wait_ms / 1000
+    while True:
+        left_ms = max(0, round(1000 * (ends - time.monotonic())))
+        db.execute(f"PRAGMA busy_timeout={min(left_ms, _SLICE_MS)}")
+        try:
+            db.execute(begin)
+            break
+        except sqlite3.OperationalError as error:
+            if left_ms <= _SLICE_MS or not is_lock_error(error):
+                raise
+    db.execute(f"PRAGMA busy_timeout={wait_ms}")
+
+
+@contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """Hold an exclusive flock on the file, or raise BlockingIOError at once if a peer has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)  # gives the lock back; the file stays, or a peer could lock a ghost

@@ -1,0 +1,120 @@
+"""S0: watermarks that no release can go on from are put right, as often as they appear.
+
+A watermark (`max_seq_id`) says how far a segment has read the log. An old process that outlived an
+upgrade writes it as a BLOB where newer releases keep an INTEGER, and the next process dies of it;
+one beyond the log makes chromadb pass over every change it acknowledges from then on. Looked at
+before every client, with no mark that says "done once": the old process may still be alive.
+
+Rules. A number that can be true is kept and only given the type this schema has. In place of one
+that cannot, rows get the number of their last change, since they are changed in the order of the
+log and with the watermark; an index starts again at what the log still has, which gives the same
+vectors. Where the log has been emptied, its numbers go on above every watermark.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from palace_store.anatomy.records import DELETE, decode_seq_id
+from palace_store.retention import database, finish_database
+
+_LOG = logging.getLogger(__name__)
+_SEQ_ID_BYTES = 8
+
+
+@dataclass(frozen=True)
+class _Mark:
+    segment: str
+    scope: str | None  # None: its collection is gone
+    collection: str | None
+    name: str
+    stored: object
+
+    @property
+    def value(self) -> int:
+        found = decode_seq_id(self.stored)
+        return -1 if found is None else found
+
+    def sound(self, *, integer: bool) -> bool:
+        """Tell whether it is stored as this schema has it: an integer, or eight bytes."""
+        if integer:
+            return isinstance(self.stored, int)
+        return isinstance(self.stored, bytes) and len(self.stored) == _SEQ_ID_BYTES
+
+
+def heal(palace: Path) -> tuple[str, ...]:
+    """Put every watermark right; return the collections whose index had an impossible one."""
+    doubtful = set()
+    finish_database(palace)
+    with database(palace) as connection:
+        (declared,) = connection.execute(
+            "SELECT upper(type) FROM pragma_table_info('max_seq_id') WHERE name = 'seq_id'"
+        ).fetchone() or ("",)
+        integer = "INT" in declared
+        last = connection.execute("SELECT max(seq_id) FROM embeddings_queue").fetchone()[0] or 0
+        marks = [
+            _Mark(*row)
+            for row in connection.execute(
+                "SELECT m.segment_id, s.scope, s.collection, coalesce(c.name, ''), m.seq_id "
+                "FROM max_seq_id m LEFT JOIN segments s ON s.id = m.segment_id "
+                "LEFT JOIN collections c ON c.id = s.collection ORDER BY s.scope"
+            )
+        ]
+        top = last
+        if not all(0 <= mark.value <= last for mark in marks):
+            top = max(last, _highest_row(connection))
+            _go_on_above(connection, top, last)
+        for mark in marks:
+            believed = 0 <= mark.value <= top
+            if believed and mark.sound(integer=integer):
+                continue
+            value = mark.value if believed else _read_so_far(connection, mark)
+            _LOG.warning(
+                "%s: the %s watermark of %r was %r, now %d",
+                palace, mark.scope, mark.name, mark.stored, value,
+            )  # fmt: skip
+            connection.execute(
+                "UPDATE max_seq_id SET seq_id = ? WHERE segment_id = ?",
+                (value if integer else value.to_bytes(_SEQ_ID_BYTES, "big"), mark.segment),
+            )
+            if not believed and mark.scope == "VECTOR":
+                doubtful.add(mark.name)
+    return tuple(sorted(doubtful))
+
+
+def _highest_row(connection: sqlite3.Connection, segment: str | None = None) -> int:
+    """Return the highest number of a last change, stored in either type; 0 without rows."""
+    rows = connection.execute(
+        "SELECT max(seq_id) FROM embeddings WHERE ? IN (segment_id, '') GROUP BY typeof(seq_id)",
+        (segment or "",),
+    )
+    return max((decode_seq_id(row[0]) or 0 for row in rows), default=0)
+
+
+def _read_so_far(connection: sqlite3.Connection, mark: _Mark) -> int:
+    """Return a number up to which this segment has surely read the log."""
+    if mark.scope != "VECTOR":
+        return _highest_row(connection, mark.segment)
+    first = connection.execute(
+        "SELECT min(seq_id) FROM embeddings_queue WHERE topic LIKE '%/' || ?", (mark.collection,)
+    ).fetchone()[0]
+    if first is not None:
+        return int(first) - 1
+    rows = connection.execute(
+        "SELECT id FROM segments WHERE collection = ? AND scope = 'METADATA'", (mark.collection,)
+    ).fetchone()
+    return 0 if rows is None else _highest_row(connection, rows[0])
+
+
+def _go_on_above(connection: sqlite3.Connection, top: int, last: int) -> None:
+    """Let the log's numbers be above `top`: also of records no segment has read for that reason."""
+    if top > last:
+        connection.execute("UPDATE embeddings_queue SET seq_id = seq_id + ?", (top,))
+        connection.execute(
+            "INSERT OR IGNORE INTO embeddings_queue (seq_id, operation, topic, id) "
+            "VALUES (?, ?, 'persistent://default/default/none', '')",
+            (top, DELETE),
+        )
