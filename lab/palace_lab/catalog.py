@@ -1,0 +1,120 @@
+"""Finding scenarios: every file under `scenarios/` that binds `scenario`, found by being there.
+
+A scenario's name is its path: `s1_index_drift/killed_in_pickle.py` is `s1/killed-in-pickle`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from palace_lab.errors import UsageError
+from palace_lab.scenario import Scenario
+
+#: Environment variable that names another folder of scenarios.
+VARIABLE = "PALACE_LAB_SCENARIOS"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A scenario with what its file says about it."""
+
+    name: str
+    sentence: str
+    path: Path
+    scenario: Scenario
+
+    @property
+    def system(self) -> str:
+        """Return the system it belongs to."""
+        return self.scenario.system
+
+
+def scenarios_directory() -> Path:
+    """Return where scenarios are looked for: the variable, the clone's own, or the current one."""
+    named = os.environ.get(VARIABLE)
+    candidates = [Path(named)] if named else [_clone() / "scenarios", Path.cwd() / "scenarios"]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    raise UsageError(
+        f"there is no folder of scenarios at {candidates[-1]}; run this in a clone of the lab, or "
+        f"set {VARIABLE} to a folder of scenario files"
+    )
+
+
+def find_scenarios(directory: Path | None = None) -> list[Listed]:
+    """Return every scenario, by name."""
+    root = scenarios_directory() if directory is None else directory
+    found = [load_scenario(path, root) for path in sorted(root.rglob("*.py")) if _is_one(path)]
+    by_name: dict[str, Listed] = {}
+    for each in found:
+        if each.name in by_name:
+            raise UsageError(
+                f"{by_name[each.name].path} and {each.path} are both named {each.name!r}; "
+                "rename one of them"
+            )
+        by_name[each.name] = each
+    return sorted(found, key=lambda item: item.name)
+
+
+def load_scenario(path: Path, root: Path) -> Listed:
+    """Load one scenario file."""
+    name = scenario_name(path, root)
+    spec = importlib.util.spec_from_file_location(f"palace_scenario_{name}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} cannot be loaded as a scenario file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise UsageError(f"the scenario file {path} cannot be loaded: {said}") from error
+    scenario = getattr(module, "scenario", None)
+    if not isinstance(scenario, Scenario):
+        raise UsageError(f"{path} binds no `scenario`; see CONTRIBUTING.md, 'Add a scenario'")
+    sentence = (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+    if not sentence:
+        raise UsageError(f"{path} has no docstring; its first sentence is what the table is about")
+    return Listed(name, sentence, path, scenario)
+
+
+def scenario_name(path: Path, root: Path) -> str:
+    """Return the name that belongs to a scenario file."""
+    parts = path.relative_to(root).with_suffix("").parts
+    system = parts[0].split("_")[0]
+    return "/".join([system, *parts[1:]]).replace("_", "-")
+
+
+def select(scenarios: Iterable[Listed], names: Iterable[str]) -> list[Listed]:
+    """Return the scenarios with these names, or of these systems; all if none is named."""
+    every = list(scenarios)
+    wanted = list(names)
+    if not wanted:
+        return every
+    chosen: list[Listed] = []
+    for name in wanted:
+        matching = [each for each in every if name in (each.name, each.system)]
+        if not matching:
+            raise UsageError(_unknown(name, [each.name for each in every]))
+        chosen.extend(each for each in matching if each not in chosen)
+    return chosen
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    close += [each for each in known if name and name in each and each not in close]
+    hint = f"; did you mean {', '.join(close[:3])}?" if close else ""
+    return f"there is no scenario named {name!r}{hint} (`palace-lab list` shows all {len(known)})"
+
+
+def _is_one(path: Path) -> bool:
+    return not path.name.startswith(("_", "test_", "conftest"))
+
+
+def _clone() -> Path:
+    return Path(__file__).resolve().parents[2]

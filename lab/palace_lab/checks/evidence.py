@@ -1,0 +1,73 @@
+"""What checks judge: what processes were told, and what fresh processes then saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from palace_lab.checks.expected import Expectation
+from palace_lab.history.merge import Call
+from palace_lab.plan.model import Plan
+from palace_lab.processes.exits import Exit
+
+LookPhase = Literal["ok", "fail", "info", "died", "hung"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One question an observer was asked, and what came of it."""
+
+    stage: str
+    phase: LookPhase
+    value: Any
+    error: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One fresh process that opened the palace and was asked; its death is an answer too."""
+
+    observer: str
+    looks: tuple[Look, ...]
+    ended: Exit | None
+
+    def value(self, stage: str) -> Any | None:
+        """Return the answer to one question, or None if there was none."""
+        for look in self.looks:
+            if look.stage == stage and look.phase == "ok":
+                return look.value
+        return None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The same questions asked of a healthy palace of that size in the same run."""
+
+    seconds: dict[str, float]  # by observer: from opening to the last answer
+    allocated_bytes: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything known of one trial."""
+
+    plan: Plan
+    calls: tuple[Call, ...]
+    expected: Expectation
+    observations: tuple[Observation, ...]
+    surveys: dict[str, dict[str, Any]]  # "before" and "after" the observers
+    exits: dict[str, Exit]
+    hangs: tuple[tuple[str, str, float], ...]  # process, operation, seconds waited
+    baseline: Baseline | None = None
+    answers: tuple[tuple[str, str, Any], ...] = ()  # process, operation, value: as they came
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One contradiction: a sentence, and the name under which the same contradiction is counted."""
+
+    check: str
+    signature: str
+    sentence: str
+    numbers: tuple[int, ...] = field(default=())

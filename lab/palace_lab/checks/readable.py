@@ -1,0 +1,47 @@
+"""A fresh process opens, reads and writes the palace; its death or its error is a finding.
+
+One that does not answer is *stuck* where a healthy palace of that size was measured in the same
+run, which is what its deadline comes from; without such a measure it is only the lab's time-out.
+The same goes for one that the lab's own limit of processor time ended: that signal is no crash.
+"""
+
+from __future__ import annotations
+
+from palace_lab.checks.evidence import Evidence, Look, Observation, Violation
+from palace_lab.checks.signatures import of_error
+
+
+def check(evidence: Evidence) -> list[Violation]:
+    """Report observers that died, hung, or were answered with an error."""
+    violations = []
+    for seen in evidence.observations:
+        for look in seen.looks:
+            if look.phase != "ok":
+                violations.append(_violation(evidence, seen, look))
+            elif isinstance(look.value, dict) and look.value.get("errors"):
+                text, times = max(look.value["errors"].items(), key=lambda item: item[1])
+                violations.append(
+                    Violation(
+                        "readable",
+                        of_error(text),
+                        f"a fresh {seen.observer} process got {times} errors while it searched: "
+                        f"{text}",
+                    )
+                )
+    return violations
+
+
+def _violation(evidence: Evidence, seen: Observation, look: Look) -> Violation:
+    where = f"a fresh {seen.observer} process, asked for {look.stage!r},"
+    stuck = "hang" if evidence.baseline is None else "reader-stuck"
+    if look.phase == "died":
+        ended = seen.ended
+        how = "ended" if ended is None else ended.describe()
+        if ended is not None and ended.signal is not None:
+            signature = stuck if ended.by_lab else "reader-signal"
+        else:
+            signature = of_error(look.error)
+        return Violation("readable", signature, f"{where} {how}")
+    if look.phase == "hung":
+        return Violation("readable", stuck, f"{where} gave no answer in {look.seconds:.1f} s")
+    return Violation("readable", of_error(look.error), f"{where} was told: {look.error}")

@@ -1,0 +1,66 @@
+"""The command `palace-lab`: what it offers, and how errors become sentences and exit codes.
+
+Each command lives in a module of its own under `commands`; this one only puts them together.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from palace_lab import __version__
+from palace_lab.commands.bench import bench_command
+from palace_lab.commands.hop import hop_command
+from palace_lab.commands.listing import list_command
+from palace_lab.commands.replay import replay_command
+from palace_lab.commands.run import run_command
+from palace_lab.commands.sweep import sweep_command
+from palace_lab.environments.commands import envs
+from palace_lab.errors import ExitCode, LabError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="palace-lab")
+def palace_lab() -> None:
+    r"""Break local-first memory stores on purpose, and judge what their fixes are worth.
+
+    \b
+    Exit codes: 0 all as promised · 1 a fixed arm was violated · 2 usage or bad input ·
+    3 unknown · 4 hang · 5 leak · 6 vacuous or not reproduced · 7 environment refused ·
+    8 gone · 130 interrupted.
+    """
+
+
+COMMANDS = (
+    run_command,
+    list_command,
+    replay_command,
+    sweep_command,
+    hop_command,
+    bench_command,
+    envs,
+)
+for command in COMMANDS:
+    palace_lab.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; every foreseen error is one sentence and an exit code."""
+    try:
+        code = palace_lab.main(standalone_mode=False)
+    except LabError as error:
+        click.echo(f"palace-lab: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        sys.exit(ExitCode.INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except KeyboardInterrupt:
+        click.echo("palace-lab: interrupted", err=True)
+        sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone; there is nobody left to tell
+        sys.exit(ExitCode.INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)

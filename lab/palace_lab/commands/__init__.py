@@ -1,0 +1,1 @@
+"""The commands of `palace-lab`, one file each."""

@@ -1,0 +1,71 @@
+"""`palace-lab replay PLAN`: one plan again, alone, with everything it found said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from palace_lab.commands.prepare import provide, why_no_tracing
+from palace_lab.errors import ExitCode, RefusedError
+from palace_lab.plan import load_plan, steps
+from palace_lab.plan.model import Plan
+from palace_lab.runner.arena import Arena
+from palace_lab.runner.baseline import Baselines
+from palace_lab.runner.trial import Trial, run_trial
+
+
+@click.command("replay")
+@click.argument("plan_file", type=click.Path(path_type=Path), metavar="PLAN")
+@click.option("-n", "times", type=click.IntRange(1, 10_000), default=1, help="How often.")
+@click.option("--keep", type=click.Path(path_type=Path), help="New folder to copy each palace to.")
+def replay_command(plan_file: Path, times: int, keep: Path | None) -> int:
+    """Play the plan of a trial again and say what every check found.
+
+    Exits with 0 if everything held, 1 if a check found a contradiction, 6 if a fault was not
+    reached.
+    """
+    plan = load_plan(plan_file)
+    environments, refused = provide(
+        sorted(plan.releases()), lambda text: click.echo(text, err=True)
+    )
+    for reason in refused.values():
+        raise RefusedError(reason)
+    traced = any(isinstance(step, steps.Crash | steps.Hold) for step in plan.steps)
+    if traced and (reason := why_no_tracing()):
+        raise RefusedError(reason)
+    trials: list[Trial] = []
+    with Arena(environments, scratch_root=None) as arena:
+        baselines = Baselines(arena)
+        for number in range(times):
+            place = None if keep is None else keep / f"trial-{number}"
+            trial = run_trial(arena, plan, baselines=baselines, keep=place)
+            trials.append(trial)
+            show(trial, number, times)
+    return int(exit_code(trials))
+
+
+def show(trial: Trial, number: int, times: int) -> None:
+    """Print what one trial found."""
+    plan: Plan = trial.plan
+    said = trial.signature or "held"
+    click.echo(
+        f"{plan.name or 'unnamed plan'} on {plan.release}, {plan.arm or 'no arm'}, "
+        f"seed {plan.seed}, {number + 1}/{times}: {said} in {trial.seconds:.1f} s"
+    )
+    if trial.lab_error:
+        click.echo(f"  the lab itself: {trial.lab_error}")
+    for goal, reached in trial.outcome.goals.items():
+        click.echo(f"  {'reached' if reached else 'NOT reached'}: {goal}")
+    for violation in trial.violations:
+        click.echo(f"  {violation.check} [{violation.signature}]: {violation.sentence}")
+
+
+def exit_code(trials: Sequence[Trial]) -> ExitCode:
+    """Return what these trials amount to where every one of them is expected to hold."""
+    if any(trial.lab_error for trial in trials):
+        return ExitCode.UNKNOWN
+    if any(trial.violations for trial in trials):
+        return ExitCode.VIOLATED
+    return ExitCode.PROMISED if all(trial.reached for trial in trials) else ExitCode.VACUOUS

@@ -1,0 +1,113 @@
+"""`palace-lab run`: the main job, from a clone to the table of verdicts."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from palace_lab.catalog import Listed, find_scenarios, select
+from palace_lab.commands.prepare import default_reports, provide, resolve_all, why_no_tracing
+from palace_lab.errors import UsageError
+from palace_lab.judge.results import TrialRecord
+from palace_lab.report.console import Console
+from palace_lab.report.junit import write_junit
+from palace_lab.report.records import read_records
+from palace_lab.report.rundir import RunDirectory
+from palace_lab.report.summary import write_summary
+from palace_lab.report.terminal import RunProgress
+from palace_lab.runner.arena import Arena
+from palace_lab.runner.campaign import Campaign, Order
+from palace_lab.runner.cells import PROFILES, SEED_VARIABLE, campaign_seed, shown_releases
+from palace_lab.scenario import RELEASES, SQLITE, Size
+
+
+@click.command("run")
+@click.argument("names", nargs=-1, metavar="[SCENARIO|SYSTEM]...")
+@click.option("--profile", type=click.Choice(sorted(PROFILES)), default="quick", show_default=True)
+@click.option("--release", "releases", multiple=True, help="Only this chromadb; may be repeated.")
+@click.option("--nightly", is_flag=True, help="Also the scenarios that take longer.")
+@click.option("--processes", type=click.IntRange(1, 64), help="For scenarios that scale.")
+@click.option("--triples", type=click.IntRange(1, 100_000), help="Triples for each process.")
+@click.option("--drawers", type=click.IntRange(1, 100_000), help="Drawers for each process.")
+@click.option("--trials", type=click.IntRange(1, 100_000), help="Trials an arm, for all arms.")
+@click.option("--seed", type=int, help=f"Default: ${SEED_VARIABLE}, else 1.")
+@click.option("--jobs", type=click.IntRange(1, 64), help="Trials at once; default: cores.")
+@click.option("--report-dir", type=click.Path(path_type=Path), help="Default: ./reports.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    help="Go on with an interrupted run: its directory, or reports/latest.",
+)
+@click.option("--offline", is_flag=True, help="Use only environments that are built already.")
+def run_command(
+    names: tuple[str, ...],
+    profile: str,
+    releases: tuple[str, ...],
+    nightly: bool,
+    processes: int | None,
+    triples: int | None,
+    drawers: int | None,
+    trials: int | None,
+    seed: int | None,
+    jobs: int | None,
+    report_dir: Path | None,
+    resume: Path | None,
+    offline: bool,
+) -> int:
+    """Run scenarios (all, or those named) on their arms, and print the table of verdicts."""
+    scenarios = _chosen(names, nightly=nightly)
+    asked = resolve_all(releases)
+    previous: list[TrialRecord] = []
+    if resume is not None:
+        directory = RunDirectory.open_existing(resume)
+        previous = read_records(directory.results_path)
+    else:
+        directory = RunDirectory.create(report_dir or default_reports())
+    needed = resolve_all({*(asked or RELEASES), *_others(scenarios, asked)})
+    counts = PROFILES[profile] if trials is None else PROFILES[profile].with_trials(trials)
+    with ExitStack() as stack:
+        progress = stack.enter_context(RunProgress(Console()))
+        environments, refused = provide(needed, progress.environment, offline=offline)
+        arena = stack.enter_context(Arena(environments, scratch_root=None))
+        order = Order(
+            scenarios=scenarios,
+            releases=[each.release for each in environments],
+            asked=asked,
+            refused=refused,
+            profile=counts,
+            seed=campaign_seed(seed),
+            size=Size(processes or 0, triples or 0, drawers or 0),
+            jobs=jobs or os.cpu_count() or 1,
+            no_tracing=why_no_tracing(),
+        )
+        result = Campaign(arena, order, directory, progress).run(previous)
+        write_summary(result, directory.path)
+        write_junit(result, directory.path)
+        progress.finish(result, directory.path)
+    return int(result.exit_code)
+
+
+def _chosen(names: tuple[str, ...], *, nightly: bool) -> list[Listed]:
+    chosen = select(find_scenarios(), names)
+    by_name = {name for name in names if "/" in name}
+    kept = [each for each in chosen if nightly or not each.scenario.nightly or each.name in by_name]
+    if not kept:
+        raise UsageError("every scenario chosen is a nightly one; add --nightly to run it")
+    return kept
+
+
+def _others(scenarios: list[Listed], asked: list[str]) -> set[str]:
+    """Return releases that scenarios have rows for or that plans name, asked for or not."""
+    named: set[str] = set()
+    for each in scenarios:
+        rows = shown_releases(each.scenario, asked)
+        named |= {release for release in rows if release != SQLITE}
+        if not rows:
+            continue
+        for arm in each.scenario.arms():
+            plan = each.scenario.plan_for(arm, "", 0, Size(), each.name)
+            named |= plan.releases() - {""}
+    return named

@@ -1,0 +1,61 @@
+"""Merging the segments of a trial into one history, and asking it what was acknowledged.
+
+Rules: events are ordered by the machine's monotonic clock, then by process. What a process was
+told is judged call by call: only *ok* is an acknowledgement, only *fail* is known to have had no
+effect; everything else, a death included, is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from palace_lab.history.segment import Event, Phase, read_segment
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one process with its end; an end that never came is info."""
+
+    begin: Event
+    end: Event | None
+
+    @property
+    def phase(self) -> Phase:
+        """Return ok, fail or info."""
+        return "info" if self.end is None else self.end.phase
+
+    @property
+    def text(self) -> str:
+        """Return what the ending said: the error of a fail or info."""
+        return "its process ended inside the call" if self.end is None else self.end.text
+
+
+def merge(directory: Path) -> list[Event]:
+    """Read every segment of the directory into one list, ordered by time."""
+    events = [event for path in sorted(directory.glob("*.hist")) for event in read_segment(path)]
+    return sorted(events, key=lambda event: (event.time_ns, event.process, event.call))
+
+
+def calls(events: Iterable[Event]) -> list[Call]:
+    """Pair invocations with their ends, in the order of the invocations."""
+    begun: dict[tuple[str, int, int], Event] = {}
+    ended: dict[tuple[str, int, int], Event] = {}
+    for event in events:
+        key = (event.process, event.pid, event.call)
+        if event.phase == "invoke":
+            begun[key] = event
+        elif event.phase in ("ok", "fail", "info"):
+            ended[key] = event
+    return [Call(event, ended.get(key)) for key, event in begun.items()]
+
+
+def write_jsonl(events: Iterable[Event], path: Path) -> None:
+    """Write a history as JSON lines, one event a line, for people and other tools."""
+    encoder = msgspec.json.Encoder()
+    with path.open("wb") as out:
+        for event in events:
+            out.write(encoder.encode(event) + b"\n")

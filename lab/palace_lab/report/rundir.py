@@ -1,0 +1,115 @@
+"""The directory of one run, `reports/<run-id>/`, and where everything in it goes.
+
+Rules: whether it can be written is found out before the first trial. A name that has to be changed
+to be a file name gets a hash of what it was, so that two trials never share a file. `latest` points
+to the newest run and is relative, so that the folder can be moved; something else of that name is
+left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import secrets
+from datetime import datetime, timezone
+from pathlib import Path
+
+from palace_lab.errors import UsageError
+
+RESULTS = "results.jsonl"
+LATEST = "latest"
+_PART_CHARACTERS_MAX = 80
+#: Names that need no change but "/" to "+", and cannot be taken for a changed one ("_").
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9./-]*")
+
+
+class RunDirectory:
+    """An existing directory of a run. Use `create` or `open_existing`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_id = path.name
+        self.results_path = path / RESULTS
+        self.plans = path / "plans"
+        self.histories = path / "histories"
+
+    @classmethod
+    def create(cls, reports: Path) -> RunDirectory:
+        """Make a new directory below `reports` and point `latest` to it."""
+        now = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        run = cls(reports / f"{now}-{secrets.token_hex(3)}")
+        try:
+            run.path.mkdir(parents=True)
+            run.plans.mkdir()
+            run.histories.mkdir()
+            run.results_path.touch()
+            _point(reports / LATEST, run.run_id)
+        except OSError as error:
+            raise UsageError(_cannot_write(reports, error)) from None
+        return run
+
+    @classmethod
+    def open_existing(cls, path: Path) -> RunDirectory:
+        """Open the directory of an earlier run to go on with it; `latest` may be named too."""
+        run = cls(path.resolve())
+        if not run.results_path.is_file():
+            raise UsageError(
+                f"{path} is no directory of a run: it has no {RESULTS}; name one below reports/"
+            )
+        try:
+            run.plans.mkdir(exist_ok=True)
+            run.histories.mkdir(exist_ok=True)
+            probe = run.path / f".probe-{secrets.token_hex(3)}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UsageError(_cannot_write(path, error)) from None
+        return run
+
+    def plan_path(self, scenario: str, release: str, arm: str, index: int) -> Path:
+        """Return where the plan of a trial goes."""
+        return self.plans / f"{_stem(scenario, release, arm, index)}.json"
+
+    def history_path(self, scenario: str, release: str, arm: str, index: int) -> Path:
+        """Return where what is kept of a trial goes: a directory, not made yet."""
+        return self.histories / _stem(scenario, release, arm, index)
+
+    def relative(self, path: Path) -> str:
+        """Return a path below the directory as records hold it."""
+        return path.relative_to(self.path).as_posix()
+
+    def absolute(self, relative: str) -> Path:
+        """Return the path a record means; raises `UsageError` if it leads out of the directory."""
+        path = self.path / relative
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise UsageError(f"{self.results_path} names {relative!r}, which is not in its run")
+        return path
+
+
+def _stem(scenario: str, release: str, arm: str, index: int) -> str:
+    return "--".join([*map(_part, (scenario, release, arm)), f"{index:04}"])
+
+
+def _part(name: str) -> str:
+    """Return a name as part of a file name: "s1/killed-in-pickle" gives "s1+killed-in-pickle"."""
+    plain = _PLAIN.fullmatch(name) is not None and "--" not in name
+    if plain and len(name) <= _PART_CHARACTERS_MAX:
+        return name.replace("/", "+")
+    changed = re.sub(r"[^A-Za-z0-9]+", "-", name)[:_PART_CHARACTERS_MAX].strip("-")
+    digest = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    return f"{changed}_{digest}"
+
+
+def _point(link: Path, target: str) -> None:
+    """Replace the link in one step, where the file system has links and nothing else is there."""
+    if link.exists() and not link.is_symlink():
+        return
+    fresh = link.with_name(f".{LATEST}-{secrets.token_hex(3)}")
+    with contextlib.suppress(OSError):  # FAT, as on many memory cards: reports, but no `latest`
+        fresh.symlink_to(target)
+        fresh.replace(link)
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return f"cannot write reports to {path}: {error.strerror}; choose another with --report-dir"

@@ -1,0 +1,1 @@
+"""Running a plan: environments and hosts, the steps, and what fresh processes then observe."""

@@ -1,0 +1,116 @@
+"""What the trials of one run share: environments, one fork-server host for each, scratch space.
+
+Rules: hosts are started from the main thread before any trial (their death follows that thread);
+trials run in threads and fork their workers through the hosts. Nothing outlives the arena.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import final
+
+from palace_lab.environments import Environment
+from palace_lab.errors import RefusedError
+from palace_lab.processes.roots import make_import_root
+from palace_lab.processes.scratch import ScratchDirectory
+from palace_lab.processes.supervise import Host
+
+#: Modules that the first client or the first flush would import, release by release; one that a
+#: release does not have is passed over. They are most of the price of a fresh process.
+PRELOAD = (
+    "chromadb",
+    "chromadb.api.client",
+    "chromadb.api.segment",
+    "chromadb.api.rust",
+    "chromadb.db.impl.sqlite",
+    "chromadb.segment.impl.manager.local",
+    "chromadb.segment.impl.metadata.sqlite",
+    "chromadb.segment.impl.vector.local_persistent_hnsw",
+    "chromadb.quota.simple_quota_enforcer",
+    "chromadb.rate_limit.simple_rate_limit",
+    "chromadb.execution.executor.local",
+    "chromadb.telemetry.product.posthog",
+    "chromadb_rust_bindings",
+    "hnswlib",
+    "numpy",
+    "palace_store.drawers",
+    "palace_store.triples",
+    "palace_store.anatomy",
+    "palace_lab.targets.worker",
+)
+
+
+@final
+class Arena:
+    """Hosts by release, and a place for the trials."""
+
+    def __init__(self, environments: Iterable[Environment], *, scratch_root: Path | None) -> None:
+        self._environments = {item.release: item for item in environments}
+        self._scratch_root = scratch_root
+        self._stack = ExitStack()
+        self._hosts: dict[str, Host] = {}
+        self.scratch = Path()
+
+    def __enter__(self) -> Arena:
+        with ExitStack() as stack:
+            directory = stack.enter_context(ScratchDirectory(self._scratch_root))
+            self.scratch = directory.path
+            import_root = make_import_root(self.scratch / "import")
+            for release, environment in self._environments.items():
+                home = self.scratch / f"home-{release}"
+                home.mkdir()
+                host = Host(
+                    environment.python,
+                    import_root,
+                    self.scratch,
+                    name=release,
+                    preload=PRELOAD,
+                    environ={"HOME": str(home), "ANONYMIZED_TELEMETRY": "False"},
+                )
+                self._hosts[release] = stack.enter_context(host)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, tb)
+
+    def host(self, release: str) -> Host:
+        """Return the host of a release; raises `RefusedError` for one this run has not built."""
+        if release not in self._hosts:
+            raise RefusedError(
+                f"this run has no environment for chromadb {release}; "
+                f"build it with: palace-lab envs build {release}"
+            )
+        return self._hosts[release]
+
+    def interrupt(self) -> None:
+        """End every process at once: trials under way then end with an error of their own."""
+        for host in self._hosts.values():
+            host.close()
+
+    def leaks(self) -> list[str]:
+        """Return processes that trials left behind, in words."""
+        return [
+            f"process {leak.pid} of {leak.worker} ({leak.command}) outlived its trial"
+            for host in self._hosts.values()
+            for leak in host.leaks()
+        ]
+
+    def environment(self, release: str) -> Environment:
+        """Return the environment behind a host."""
+        return self._environments[release]
+
+    def trial_directory(self) -> Path:
+        """Make a new, empty directory for one trial."""
+        path = self.scratch / f"trial-{secrets.token_hex(6)}"
+        path.mkdir()
+        return path

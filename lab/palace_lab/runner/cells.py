@@ -1,0 +1,184 @@
+"""The cells of a campaign: scenario, release and arm, each with the trials it still needs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from palace_lab.catalog import Listed
+from palace_lab.errors import LabError, UsageError
+from palace_lab.judge.results import ArmResult, Row, TrialRecord
+from palace_lab.judge.statistics import SequentialTest
+from palace_lab.judge.verdict import Tried, judge
+from palace_lab.plan import steps
+from palace_lab.plan.model import Plan
+from palace_lab.runner.arena import Arena
+from palace_lab.runner.trial import derived_seed, record_points
+from palace_lab.scenario import SQLITE, Arm, Scenario, Size
+
+#: Environment variable that sets the seed of a run.
+SEED_VARIABLE = "PALACE_LAB_SEED"
+#: A race may take this many times the profile's trials before it is called undecided.
+STRETCH = 6
+#: A longer text is no number a person would type but a commit's hash.
+_HASH_CHARACTERS_MIN = 20
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How many trials an arm gets."""
+
+    name: str
+    off: int
+    fixed: int
+
+    def trials(self, arm: Arm) -> int:
+        """Return the number for one arm."""
+        return self.fixed if arm.role == "fixed" else self.off
+
+    def with_trials(self, n: int) -> Profile:
+        """Return a profile with the same number for every arm."""
+        return Profile(f"{n} trials", off=n, fixed=n)
+
+
+PROFILES = {
+    "quick": Profile("quick", off=5, fixed=5),
+    "full": Profile("full", off=20, fixed=100),
+}
+
+
+@dataclass
+class Cell:
+    """One arm of one scenario on one release."""
+
+    listed: Listed
+    release: str  # as the table shows it
+    chromadb: str  # of the environment it runs in
+    arm: Arm
+    wanted: int
+    seed: int
+    size: Size
+    wanted_most: int = 0  # a race may be stretched to this
+    records: dict[int, TrialRecord] = field(default_factory=dict)
+    started: int = 0
+    _resolved: dict[int, int] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def plan(self, arena: Arena, index: int) -> Plan:
+        """Return the plan of one trial, its crash points put in as an undisturbed run had them."""
+        scenario = self.listed.scenario
+        seed = self.trial_seed(index)
+        plan = scenario.plan_for(self.arm, self.chromadb, seed, self.size, self.listed.name)
+        if not any(isinstance(step, steps.Crash) and step.k is None for step in plan.steps):
+            return plan
+        with self._lock:
+            if self._resolved is None:
+                self._resolved = record_points(arena, plan)
+        return put_points(plan, self._resolved)
+
+    def undisturbed_plan(self) -> Plan:
+        """Return the plan as the scenario has it: its crash points are not put in yet."""
+        scenario = self.listed.scenario
+        return scenario.plan_for(self.arm, self.chromadb, 0, self.size, self.listed.name)
+
+    def trial_seed(self, index: int) -> int:
+        """Return the seed of one trial: the same for all arms, so that they differ in nothing."""
+        return derived_seed(self.seed, self.listed.name, self.release, index)
+
+    def tried(self) -> list[Tried]:
+        """Return the trials so far, in the order of their numbers."""
+        return [
+            Tried(record.signature, record.reached, record.lab_error)
+            for _, record in sorted(self.records.items())
+        ]
+
+    def stretch(self) -> bool:
+        """Ask for more trials if this is a race that is not decided; tell whether it was."""
+        probability = self.listed.scenario.probability
+        if probability is None or self.arm.role not in ("off", "wrong"):
+            return False
+        if self.wanted >= self.wanted_most:
+            return False
+        k = sum(1 for trial in self.tried() if self.accepts_trial(trial))
+        if SequentialTest(probability).decide(k, len(self.records)) != "undecided":
+            return False
+        self.wanted += 1
+        return True
+
+    def accepts_trial(self, trial: Tried) -> bool:
+        """Tell whether a trial shows a failure the scenario lists."""
+        verdict = judge("off", [trial], accepts=self.accepts(), probability=None)
+        return verdict.k == 1
+
+    def accepts(self) -> frozenset[str]:
+        """Return what the off arm may fail with."""
+        return self.listed.scenario.accepted_on(self.release)
+
+    def result(self) -> ArmResult:
+        """Judge the trials so far."""
+        verdict = judge(
+            self.arm.role,
+            self.tried(),
+            accepts=self.accepts(),
+            probability=self.listed.scenario.probability,
+        )
+        records = tuple(record for _, record in sorted(self.records.items()))
+        return ArmResult(self.arm.role, verdict, records)
+
+
+def put_points(plan: Plan, recorded: dict[int, int]) -> Plan:
+    """Return the plan with every `at` of a crash point turned into the k it stands for."""
+    changed = list(plan.steps)
+    for number, step in enumerate(plan.steps):
+        if isinstance(step, steps.Crash) and step.k is None:
+            seen = recorded.get(number, 0)
+            if seen == 0:
+                raise LabError(
+                    f"{step.process} makes no {step.syscall} call on {step.pattern} with "
+                    f"chromadb {plan.release}, so it cannot be killed there"
+                )
+            at = step.at if step.at is not None else 1.0
+            changed[number] = msgspec.structs.replace(step, k=max(1, round(at * seen)), at=None)
+    return plan.changed(steps=tuple(changed))
+
+
+def make_row(listed: Listed, release: str, cells: Sequence[Cell], refused: str = "") -> Row:
+    """Return the row of a scenario on a release."""
+    return Row(
+        scenario=listed.name,
+        system=listed.system,
+        release=release,
+        sentence=listed.sentence,
+        is_guard=listed.scenario.is_guard,
+        arms=tuple(cell.result() for cell in cells),
+        refused=refused,
+    )
+
+
+def campaign_seed(given: int | None) -> int:
+    """Return the seed of a run: the one given, else the variable's (CI's is the commit), else 1."""
+    if given is not None:
+        return given
+    text = os.environ.get(SEED_VARIABLE, "1")
+    try:
+        return int(text, 0) if len(text) < _HASH_CHARACTERS_MIN else int(text, 16) % 2**63
+    except ValueError:
+        raise UsageError(
+            f"${SEED_VARIABLE} is {text!r}; use a whole number or a commit's hash"
+        ) from None
+
+
+def shown_releases(scenario: Scenario, asked: Collection[str]) -> list[str]:
+    """Return the releases of a scenario that get a row: its own, unless some were asked for."""
+    if SQLITE in scenario.releases:
+        return [SQLITE]
+    return [each for each in asked if scenario.runs_on(each)] if asked else [*scenario.releases]
+
+
+def chromadb_for(release: str, available: Sequence[str]) -> str:
+    """Return the release whose environment a row runs in: its own, or the newest for SQLite's."""
+    return available[-1] if release == SQLITE and available else release

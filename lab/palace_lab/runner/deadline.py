@@ -1,0 +1,67 @@
+"""How long a process of a trial may take for one answer before it is called stuck.
+
+The measure is a healthy palace of the same size in the same run. Machines become slow for a while,
+and a process that gets no processor is not stuck: so the deadline begins anew with every call that
+the process records, and before a verdict the healthy palace is measured once more, beside the
+process that is silent, and that decides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from palace_lab.checks.evidence import Baseline
+from palace_lab.errors import DeadlineError
+from palace_lab.processes.supervise import Worker
+
+#: The most that is waited for one answer, and all there is where nothing healthy can be measured.
+DEADLINE_S = 60.0
+#: The most that one step may take, however busy its process is.
+STEP_S_MAX = 600.0
+#: A process is stuck if it takes this many times what a healthy palace took, and a grace.
+STUCK_TIMES = 20.0
+STUCK_GRACE_S = 8.0
+
+
+class Deadline:
+    """The deadline of one trial; `again` measures the healthy palace anew."""
+
+    def __init__(
+        self, baseline: Baseline | None = None, again: Callable[[], Baseline | None] | None = None
+    ) -> None:
+        self.seconds = seconds_for(baseline)
+        self._again = again
+
+    def receive(
+        self, worker: Worker, latest_s: Callable[[], float] = lambda: 0.0
+    ) -> dict[str, Any]:
+        """Return a worker's next message; raises `DeadlineError` if it is stuck.
+
+        `latest_s` says when, on the monotonic clock, it last recorded something: who still gets on
+        with its work, call by call, is slow and not stuck.
+        """
+        began = time.monotonic()
+        again = self._again
+        wait_s = self.seconds
+        while True:
+            try:
+                return worker.receive(wait_s)
+            except DeadlineError:
+                silent_since_s = max(began, latest_s())
+                if again is not None and time.monotonic() - silent_since_s >= self.seconds:
+                    self.seconds = max(self.seconds, seconds_for(again()))
+                    again = None
+                now_s = time.monotonic()
+                wait_s = silent_since_s + self.seconds - now_s
+                if wait_s <= 0 or now_s - began >= STEP_S_MAX:
+                    raise
+
+
+def seconds_for(baseline: Baseline | None) -> float:
+    """Return how long a process may take for one step, by what a healthy palace took."""
+    if baseline is None:
+        return DEADLINE_S
+    slowest_s = max(baseline.seconds.values())
+    return min(DEADLINE_S, STUCK_GRACE_S + STUCK_TIMES * slowest_s)

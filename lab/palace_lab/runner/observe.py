@@ -1,0 +1,196 @@
+"""Asking a palace, in fresh processes that may die of it, what it still holds.
+
+Rules:
+- Each observer is a new process of the release under test, under limits of file size, memory and
+  processor time: a torn index can make a reader allocate gigabytes.
+- It opens, lists, looks every acknowledged drawer up by its own vector, then writes new drawers
+  and looks those up: a palace that only reads well is not healed (in S0 the crash came with the
+  first write).
+- The first question that is not answered ends the observation; that is a result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from palace_lab.checks.evidence import Baseline, Evidence, Look, Observation
+from palace_lab.checks.expected import PROBE_FIRST, Expectation, expect
+from palace_lab.errors import DeadlineError, LabError, WorkerDiedError
+from palace_lab.history.merge import Call
+from palace_lab.plan.model import Plan
+from palace_lab.processes.exits import Exit, Limits
+from palace_lab.processes.supervise import Worker
+from palace_lab.runner.arena import Arena
+from palace_lab.runner.cast import Outcome
+from palace_lab.runner.deadline import Deadline
+from palace_lab.runner.launch import launch
+
+#: What a process of a trial may use. A torn index makes chromadb write gigabytes for 30 drawers.
+_FILE_BYTES = 64 * 1024 * 1024
+_FILE_TIMES = 20
+_MEMORY_BYTES = 16 << 30
+_CPU_S = 120
+PROBE_COUNT = 12
+
+Question = tuple[str, str, dict[str, Any]]  # stage, operation, arguments
+
+
+def limits_for(baseline: Baseline | None) -> Limits:
+    """Return the limits of a trial's processes: far above what a healthy palace takes."""
+    healthy = 0 if baseline is None else baseline.allocated_bytes
+    return Limits(
+        file_size_bytes=_FILE_BYTES + _FILE_TIMES * healthy,
+        memory_bytes=_MEMORY_BYTES,
+        cpu_s=_CPU_S,
+    )
+
+
+def observe(
+    arena: Arena,
+    plan: Plan,
+    directory: Path,
+    observer: str,
+    expected: Expectation,
+    *,
+    deadline: Deadline,
+    round_: int = 0,
+    baseline: Baseline | None = None,
+) -> Observation:
+    """Ask one fresh process everything; `observer` is the target it uses."""
+    name = f"reader-{observer}-{round_}"
+    worker = launch(
+        arena,
+        plan,
+        directory,
+        name,
+        target=observer,
+        release=plan.release,
+        fixes=plan.fixes,
+        options={},
+        limits=limits_for(baseline),
+    )
+    try:
+        looks, ended = _ask(worker, _questions(observer, expected, round_), deadline)
+    finally:
+        worker.close()
+    return Observation(observer, tuple(looks), ended)
+
+
+def look(
+    arena: Arena,
+    plan: Plan,
+    directory: Path,
+    made: tuple[Call, ...],
+    outcome: Outcome,
+    *,
+    deadline: Deadline,
+    baseline: Baseline | None = None,
+) -> Evidence:
+    """Return what fresh processes and the files say, with what the plan's processes were told."""
+    expected = expect(made, outcome.died_ns)
+    surveys = {"before": survey(arena, plan, directory, "before", deadline)}
+    observations = [
+        observe(
+            arena,
+            plan,
+            directory,
+            observer,
+            expected,
+            deadline=deadline,
+            round_=number,
+            baseline=baseline,
+        )
+        for number, observer in enumerate(plan.observers)
+    ]
+    surveys["after"] = survey(arena, plan, directory, "after", deadline)
+    return Evidence(
+        plan=plan,
+        calls=made,
+        expected=expected,
+        observations=tuple(observations),
+        surveys={label: found for label, found in surveys.items() if found is not None},
+        exits=dict(outcome.exits),
+        hangs=tuple((hang.process, hang.op, hang.waited_s) for hang in outcome.hangs),
+        baseline=baseline,
+        answers=tuple(
+            (process, op, answer.get("value"))
+            for process, op, answer in outcome.answers
+            if answer.get("done") == "ok"
+        ),
+    )
+
+
+def survey(arena: Arena, plan: Plan, directory: Path, label: str, deadline: Deadline) -> Any:
+    """Return what the files say without chromadb; None where there are no drawers to survey."""
+    if not (directory / "palace" / "chroma.sqlite3").exists():
+        return None
+    name = f"survey-{label}"
+    worker = launch(
+        arena,
+        plan,
+        directory,
+        name,
+        target="anatomy",
+        release=plan.release,
+        fixes=(),
+        options={},
+        limits=limits_for(None),
+    )
+    try:
+        looks, ended = _ask(worker, [("survey", "survey", {})], deadline)
+    finally:
+        worker.close()
+    look = looks[0]
+    if look.phase == "ok":
+        return look.value
+    if look.phase in ("died", "hung"):
+        how = look.error if ended is None else ended.describe()
+        raise LabError(f"the survey of the palace's files {look.phase}: {how}")
+    said = look.error
+    finding = {"kind": "unreadable", "severity": "damage", "sentence": said}
+    return {"findings": [finding], "collections": {}}
+
+
+def _questions(observer: str, expected: Expectation, round_: int) -> list[Question]:
+    if observer == "triples":
+        return [("listed", "read_all", {})]
+    wanted = [[number, *revisions] for number, revisions in sorted(expected.must.items())]
+    first = PROBE_FIRST + 1000 * round_
+    probes = [[first + offset, 0] for offset in range(PROBE_COUNT)]
+    return [
+        ("opened", "opened", {}),
+        ("listed", "listed", {}),
+        ("found", "found", {"wanted": wanted}),
+        ("write", "write", {"first": first, "count": PROBE_COUNT, "batch": 4}),
+        ("found-new", "found", {"wanted": probes}),
+    ]
+
+
+def _ask(
+    worker: Worker, questions: Iterable[Question], deadline: Deadline
+) -> tuple[list[Look], Exit | None]:
+    looks: list[Look] = []
+    for stage, op, args in questions:
+        began = time.monotonic()
+        try:
+            worker.send({"do": op, "args": args})
+            answer = deadline.receive(worker)
+        except (WorkerDiedError, OSError):
+            ended = worker.wait_exit(deadline.seconds)
+            took_s = time.monotonic() - began
+            looks.append(Look(stage, "died", None, ended.crash or ended.describe(), took_s))
+            return looks, ended
+        except DeadlineError as error:
+            looks.append(Look(stage, "hung", None, str(error), time.monotonic() - began))
+            worker.kill()
+            return looks, worker.wait_exit(deadline.seconds)
+        took_s = time.monotonic() - began
+        phase, error_text = answer["done"], answer.get("error", "")
+        looks.append(Look(stage, phase, answer.get("value"), error_text, took_s))
+        if phase != "ok":
+            break
+    worker.send({"exit": True})
+    return looks, worker.wait_exit(deadline.seconds)

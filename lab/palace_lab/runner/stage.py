@@ -1,0 +1,250 @@
+"""The steps of one trial's plan, each done to its processes (`cast`), one after the other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from functools import singledispatchmethod
+from pathlib import Path
+
+from palace_lab.checks.evidence import Baseline
+from palace_lab.errors import LabError
+from palace_lab.history.merge import calls, merge
+from palace_lab.history.segment import Event
+from palace_lab.plan import steps
+from palace_lab.plan.model import Plan
+from palace_lab.processes.exits import Limits
+from palace_lab.processes.points import Action, CrashPoint, Hit
+from palace_lab.processes.supervise import wait_any
+from palace_lab.runner.arena import Arena
+from palace_lab.runner.cast import Cast, Checked, Outcome
+from palace_lab.runner.deadline import Deadline
+from palace_lab.runner.observe import look
+
+
+class Stage:
+    """Runs the steps of one plan in one directory."""
+
+    def __init__(
+        self,
+        arena: Arena,
+        plan: Plan,
+        directory: Path,
+        *,
+        deadline: Deadline,
+        recording: bool,
+        limits: Limits | None = None,
+        baseline: Baseline | None = None,
+        earlier: Sequence[Event] = (),
+    ) -> None:
+        self.cast = Cast(arena, plan, directory, deadline=deadline, limits=limits)
+        self.palace = directory / "palace"
+        self._arena = arena
+        self._baseline = baseline
+        self._earlier = earlier
+        self._directory = directory
+        self._plan = plan
+        self._deadline = deadline
+        self._recording = recording
+        self._armed: list[tuple[int, steps.Crash]] = []
+        self._held: dict[str, Hit] = {}
+        self._terminated: list[str] = []
+        self._step_number = 0
+
+    def play(self) -> Outcome:
+        """Do every step, end every process, and return what came of it."""
+        try:
+            for number, step in enumerate(self._plan.steps):
+                self._step_number = number
+                self._perform(step)
+            for name in list(self.cast.workers):
+                self._end(name)
+            for name in self._terminated:
+                ended = self.cast.outcome.exits[name]
+                self.cast.outcome.goals[f"{name} ended by SIGTERM"] = ended.signal == signal.SIGTERM
+        finally:
+            self.cast.close()
+        return self.cast.outcome
+
+    @singledispatchmethod
+    def _perform(self, step: steps.Step) -> None:
+        raise LabError(f"the runner does not know the step {type(step).__name__}")
+
+    @_perform.register
+    def _(self, step: steps.Do) -> None:
+        self.cast.tell(step.process, step.op, step.args)
+        self.cast.answer(step.process)
+
+    @_perform.register
+    def _(self, step: steps.Begin) -> None:
+        self.cast.tell(step.process, step.op, step.args)
+
+    @_perform.register
+    def _(self, step: steps.Finish) -> None:
+        self.cast.answer(step.process)
+
+    @_perform.register
+    def _(self, step: steps.Paused) -> None:
+        message = self.cast.receive(step.process)
+        while message is not None and message.get("paused", step.where) != step.where:
+            self.cast.workers[step.process].send({"go": True})  # not the place that is waited for
+            message = self.cast.receive(step.process)
+        paused = message is not None and message.get("paused") == step.where
+        # One that failed there met what was in its way, only harder; one that succeeded did not.
+        reached = paused or message is None or message.get("done") != "ok"
+        self.cast.outcome.goals[f"{step.process} came to {step.where}"] = reached
+        if message is not None and not paused:
+            self.cast.settle(step.process, message)
+
+    @_perform.register
+    def _(self, step: steps.Go) -> None:
+        if step.process in self.cast.pending:
+            self.cast.workers[step.process].send({"go": True})
+
+    @_perform.register
+    def _(self, step: steps.Together) -> None:
+        for call in step.calls:
+            self.cast.open(call.process, call.op)
+        for call in step.calls:
+            self.cast.tell(call.process, call.op, call.args)
+        for call in step.calls:
+            self.cast.answer(call.process)
+
+    @_perform.register
+    def _(self, step: steps.Alternate) -> None:
+        first = step.first
+        for _ in range(step.rounds):
+            for process in step.processes:
+                self._perform(steps.write(process, step.batch, first=first, batch=step.batch))
+                first += step.batch
+
+    @_perform.register
+    def _(self, step: steps.Crash) -> None:
+        action: Action = "record" if self._recording else "die"
+        if step.k is None and not self._recording:
+            raise LabError(f"the crash point {step.syscall} {step.pattern} was never recorded")
+        point = CrashPoint(step.syscall, step.pattern, k=step.k or 1, action=action)
+        if self.cast.arm(step.process, point):
+            self._armed.append((self._step_number, step))
+        elif not self._recording:
+            self.cast.outcome.goals[_killed_at(step)] = False
+
+    @_perform.register
+    def _(self, step: steps.Hold) -> None:
+        point = CrashPoint(
+            step.syscall, step.pattern, k=step.k, action="wait", hold_s=2 * self._deadline.seconds
+        )
+        self.cast.arm(step.process, point)
+
+    @_perform.register
+    def _(self, step: steps.Held) -> None:
+        worker = self.cast.workers[step.process]
+        wait_any([worker], self._deadline.seconds, hits=True)
+        self.cast.outcome.goals[f"{step.process} held"] = worker.has_hit
+        if worker.has_hit:
+            hit = self._held[step.process] = worker.hit(self._deadline.seconds)
+            self.cast.fault("hold", f"{step.process} at {hit.syscall} {hit.path}")
+
+    @_perform.register
+    def _(self, step: steps.Release) -> None:
+        if step.process not in self._held:
+            self._perform(steps.Held(step.process))
+        hit = self._held.pop(step.process, None)
+        if hit is not None:
+            self.cast.fault("release", f"{step.process} at {hit.syscall} {hit.path}")
+            self.cast.workers[step.process].resume(hit)
+
+    @_perform.register
+    def _(self, step: steps.Kill) -> None:
+        worker = self.cast.worker(step.process)
+        self.cast.fault("kill", step.process)
+        worker.kill()
+        self.cast.bury(step.process)
+
+    @_perform.register
+    def _(self, step: steps.Terminate) -> None:
+        self.cast.fault("terminate", step.process)
+        self.cast.worker(step.process).signal(signal.SIGTERM)
+        self._terminated.append(step.process)
+        if step.process not in self.cast.pending:
+            self.cast.expect_end(step.process)
+
+    @_perform.register
+    def _(self, step: steps.Stop) -> None:
+        self.cast.fault("stop", step.process)
+        self.cast.worker(step.process).signal(signal.SIGSTOP)
+
+    @_perform.register
+    def _(self, step: steps.Continue) -> None:
+        self.cast.fault("continue", step.process)
+        self.cast.worker(step.process).signal(signal.SIGCONT)
+
+    @_perform.register
+    def _(self, step: steps.Close) -> None:
+        self._end(step.process)
+
+    @_perform.register
+    def _(self, step: steps.Check) -> None:
+        if self._recording:
+            return
+        if living := [name for name in self.cast.workers if name not in self.cast.outcome.exits]:
+            raise LabError(
+                f"step {self._step_number} checks the palace while {', '.join(living)} may still "
+                "write to it; close these processes before"
+            )
+        plan = self._plan.changed(
+            release=step.release or self._plan.release,
+            observers=step.observers or self._plan.observers,
+        )
+        place = self._directory / f"check-{self._step_number}"
+        for name in ("history", "logs"):
+            (place / name).mkdir(parents=True)
+        shutil.copytree(self.palace, place / "palace", symlinks=True)
+        evidence = look(
+            self._arena,
+            plan,
+            place,
+            tuple(calls([*self._earlier, *merge(self._directory / "history")])),
+            self.cast.outcome,
+            deadline=self._deadline,
+            baseline=self._baseline,
+        )
+        self.cast.outcome.checked.append(Checked(self._step_number, plan.release, evidence))
+        shutil.rmtree(place / "palace")
+
+    @_perform.register
+    def _(self, step: steps.Elapse) -> None:
+        self.cast.fault("elapse", f"{step.seconds} s, scaled by {self._plan.time_scale}")
+        time.sleep(step.seconds * self._plan.time_scale)
+
+    @_perform.register
+    def _(self, step: steps.Backdate) -> None:
+        touched = 0
+        for path in sorted(self.palace.glob(step.pattern)):
+            status = path.stat()
+            self.cast.fault("backdate", f"{path.relative_to(self.palace)} by {step.seconds} s")
+            os.utime(path, (status.st_atime - step.seconds, status.st_mtime - step.seconds))
+            touched += 1
+        self.cast.outcome.goals[f"backdated {step.pattern}"] = touched > 0
+
+    def _end(self, name: str) -> None:
+        """End a process in good order, and take note of the crash points it came to."""
+        self.cast.end(name)
+        worker = self.cast.workers[name]
+        for number, step in self._armed:
+            if step.process != name or number in self.cast.outcome.recorded:
+                continue
+            if self._recording:
+                self.cast.outcome.recorded[number] = len(worker.recorded())
+            else:
+                ended = self.cast.outcome.exits[name]
+                reached = ended.signal == signal.SIGKILL and ended.by_lab
+                self.cast.outcome.goals[_killed_at(step)] = reached
+                self.cast.outcome.recorded[number] = step.k or 0
+
+
+def _killed_at(step: steps.Crash) -> str:
+    return f"{step.process} killed at {step.syscall} {step.pattern} k={step.k}"

@@ -1,0 +1,164 @@
+"""One trial: a plan played once in a directory of its own, observed, and judged.
+
+Rules: a trial never touches a palace that existed before it; it leaves no process behind; trouble
+of the lab itself is kept apart (`lab_error`) and is never a result about the library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from palace_lab.checks.evidence import Evidence, Violation
+from palace_lab.checks.run import run_checks
+from palace_lab.checks.signatures import leading
+from palace_lab.errors import LabError
+from palace_lab.history.merge import calls, merge
+from palace_lab.history.segment import Event
+from palace_lab.plan.model import Plan
+from palace_lab.runner.arena import Arena
+from palace_lab.runner.baseline import Baselines
+from palace_lab.runner.cast import Checked, Outcome
+from palace_lab.runner.deadline import Deadline
+from palace_lab.runner.observe import limits_for, look
+from palace_lab.runner.stage import Stage
+
+
+@dataclass(frozen=True)
+class Given:
+    """A palace that a plan begins with, and what its writers were told; it is copied, not used."""
+
+    palace: Path
+    events: tuple[Event, ...]
+
+
+@dataclass
+class Trial:
+    """Everything one execution of a plan gave."""
+
+    plan: Plan
+    outcome: Outcome = field(default_factory=Outcome)
+    events: list[Event] = field(default_factory=list)
+    evidence: Evidence | None = None
+    violations: list[Violation] = field(default_factory=list)
+    seconds: float = 0.0
+    written_bytes: int = 0
+    lab_error: str = ""
+
+    @property
+    def signature(self) -> str | None:
+        """Return the name of what went wrong, or None if everything held."""
+        if self.lab_error:
+            return "lab-error"
+        return leading({violation.signature for violation in self.violations})
+
+    @property
+    def reached(self) -> bool:
+        """Tell whether the faults of the plan were reached.
+
+        The fixed arm must have met all of them (or any, if the plan says so): else it holds for
+        nothing. An arm that breaks at the first may never come to the second.
+        """
+        reached = list(self.outcome.goals.values())
+        every = self.plan.arm == "fixed" and self.plan.reach == "all"
+        return not reached or (all if every else any)(reached)
+
+
+def run_trial(
+    arena: Arena,
+    plan: Plan,
+    *,
+    baselines: Baselines | None = None,
+    keep: Path | None = None,
+    given: Given | None = None,
+    leave: Path | None = None,
+) -> Trial:
+    """Play a plan once, with nothing in its palace or with what is `given`.
+
+    `keep` is a new directory to copy the palace, history and logs to when all is over, `leave` one
+    for the palace as the steps left it, before anybody looked at it.
+    """
+    trial = Trial(plan)
+    baseline = None if baselines is None else baselines.of(plan)
+    deadline = Deadline(baseline, None if baselines is None else lambda: baselines.again(plan))
+    directory = arena.trial_directory()
+    earlier = _begin_with(given, directory)
+    began = time.monotonic()
+    try:
+        stage = Stage(
+            arena,
+            plan,
+            directory,
+            deadline=deadline,
+            recording=False,
+            limits=limits_for(baseline),
+            baseline=baseline,
+            earlier=earlier,
+        )
+        trial.outcome = stage.cast.outcome
+        stage.play()
+        trial.events = [*earlier, *merge(directory / "history")]
+        if leave is not None:
+            shutil.copytree(directory / "palace", leave, symlinks=True)
+        trial.evidence = look(
+            arena,
+            plan,
+            directory,
+            tuple(calls(trial.events)),
+            trial.outcome,
+            deadline=deadline,
+            baseline=baseline,
+        )
+        trial.violations = _violations(trial.outcome.checked, trial.evidence)
+        if keep is not None:
+            shutil.copytree(directory, keep, symlinks=True, dirs_exist_ok=True)
+    except LabError as error:
+        trial.lab_error = str(error)
+    finally:
+        trial.written_bytes = sum(512 * file.stat().st_blocks for file in _files(directory))
+        shutil.rmtree(directory)
+    trial.seconds = time.monotonic() - began
+    return trial
+
+
+def record_points(arena: Arena, plan: Plan) -> dict[int, int]:
+    """Play a plan undisturbed; returns for each `Crash` step how many calls it could have hit."""
+    directory = arena.trial_directory()
+    try:
+        return Stage(arena, plan, directory, deadline=Deadline(), recording=True).play().recorded
+    finally:
+        shutil.rmtree(directory)
+
+
+def derived_seed(base: int, *parts: object) -> int:
+    """Return a seed that depends on the base seed and on what it is for, and on nothing else."""
+    text = "/".join(map(str, (base, *parts)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+def _violations(checked: Sequence[Checked], last: Evidence) -> list[Violation]:
+    """Return what all checks say, each contradiction once: as it was when it was first seen."""
+    found: dict[tuple[str, str, str], Violation] = {}
+    for each in checked:
+        for violation in run_checks(each.evidence):
+            said = f"after step {each.step}, looked at by {each.release}: {violation.sentence}"
+            key = (violation.check, violation.signature, violation.sentence)
+            found.setdefault(key, replace(violation, sentence=said))
+    for violation in run_checks(last):
+        found.setdefault((violation.check, violation.signature, violation.sentence), violation)
+    return list(found.values())
+
+
+def _begin_with(given: Given | None, directory: Path) -> tuple[Event, ...]:
+    if given is None:
+        return ()
+    shutil.copytree(given.palace, directory / "palace", symlinks=True)
+    return given.events
+
+
+def _files(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file() and not path.is_symlink()]

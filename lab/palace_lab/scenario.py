@@ -1,0 +1,164 @@
+"""What a scenario is: a plan with a promise.
+
+A scenario file lies anywhere under `scenarios/`, opens with one sentence (its docstring) and binds
+`scenario`. Adding one edits nothing else. Two kinds:
+
+- A **proof** has an `off` arm, the library with the fix in question switched off, that must fail
+  with a signature listed in `accepts`; and where a report describes a fix, an `as_reported` arm.
+- A **guard** has no `off` arm; it names a deliberately `wrong` variant on which it must fail.
+
+The `fixed` arm must always hold. Releases are chromadb's; "sqlite" stands for a scenario that does
+not depend on it and runs once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from palace_lab.checks.signatures import NEVER_ACCEPTED, known
+from palace_lab.errors import UsageError
+from palace_lab.judge.verdict import Role
+from palace_lab.plan.model import Plan, Process
+from palace_store.fixes import Fixes
+
+#: Releases of the quick profile, oldest first.
+RELEASES = ("0.6.3", "1.0.21", "1.5.9")
+#: The release column of a scenario that does not depend on chromadb.
+SQLITE = "sqlite"
+SYSTEMS = ("s0", "s1", "s2", "s3", "s4", "hops")
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the command line may set for scenarios that scale: processes, triples and drawers each.
+
+    A value of 0 leaves a scenario's own.
+    """
+
+    processes: int = 0
+    triples: int = 0
+    drawers: int = 0
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A deliberately wrong variant: some fixes off, or options that make the target misbehave."""
+
+    what: str
+    fixes: Fixes = field(default_factory=Fixes.all)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm of a scenario: the same plan on another form of the library."""
+
+    role: Role
+    fixes: Fixes
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A plan with a promise; see the module's docstring.
+
+    `accepts` maps a release specifier (">=1.0", "0.6.3", "*") to signatures or families. A race
+    declares its `probability` of showing in one trial; None means it shows every time.
+    """
+
+    system: str
+    reports: tuple[str, ...] = ()
+    plan: Plan | Callable[[Size], Plan]
+    off: Fixes | None = None
+    as_reported: Fixes | None = None
+    fixed: Fixes = field(default_factory=Fixes.all)
+    wrong: Wrong | None = None
+    accepts: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    releases: tuple[str, ...] = RELEASES
+    probability: float | None = None
+    nightly: bool = False
+
+    def __post_init__(self) -> None:
+        if self.system not in SYSTEMS:
+            raise UsageError(f"system {self.system!r} is none of {', '.join(SYSTEMS)}")
+        if (self.off is None) == (self.wrong is None):
+            raise UsageError("a proof names what is `off`, a guard what is `wrong`: exactly one")
+        listed = {name for names in self.accepts.values() for name in _names(names)}
+        if unknown := listed - known():
+            forbidden = "the lab's own trouble" if unknown & NEVER_ACCEPTED else "no known name"
+            raise UsageError(f"accepts lists {sorted(unknown)}, which is {forbidden}")
+        if not listed:
+            raise UsageError("accepts lists no signature, so nothing could count as reproduced")
+
+    @property
+    def is_guard(self) -> bool:
+        """Tell whether this is a guard."""
+        return self.off is None
+
+    def runs_on(self, release: str) -> bool:
+        """Tell whether a release has a row: a listed one, or another not older than the oldest."""
+        if release in RELEASES or SQLITE in self.releases:
+            return release in self.releases
+        return self.releases == RELEASES or Version(release) >= Version(self.releases[0])
+
+    def arms(self) -> list[Arm]:
+        """Return the arms in the order of the table."""
+        arms = []
+        if self.off is not None:
+            arms.append(Arm("off", self.off))
+        if self.wrong is not None:
+            arms.append(Arm("wrong", self.wrong.fixes, self.wrong.options))
+        if self.as_reported is not None:
+            arms.append(Arm("as-reported", self.as_reported))
+        return [*arms, Arm("fixed", self.fixed)]
+
+    def accepted_on(self, release: str) -> frozenset[str]:
+        """Return what the off arm may fail with on a release."""
+        found: set[str] = set()
+        for specifier, names in self.accepts.items():
+            if _covers(specifier, release):
+                found.update(_names(names))
+        return frozenset(found)
+
+    def plan_for(self, arm: Arm, release: str, seed: int, size: Size, name: str) -> Plan:
+        """Return the plan of one trial, with nothing left open but recorded crash points."""
+        plan = self.plan(size) if callable(self.plan) else self.plan
+        processes = list(plan.processes)
+        if arm.options:
+            for process in plan.process_names():
+                described = plan.process(process)
+                processes = [each for each in processes if each.name != process]
+                options = {**described.options, **arm.options}
+                processes.append(_with_options(described, options))
+        return plan.changed(
+            name=name,
+            arm=arm.role,
+            release=release,
+            seed=seed,
+            fixes=tuple(arm.fixes.words()),
+            processes=tuple(processes),
+        )
+
+
+def _with_options(process: Process, options: dict[str, Any]) -> Process:
+    return Process(
+        process.name, process.target, process.release, process.fixes, process.may_refuse, options
+    )
+
+
+def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names
+
+
+def _covers(specifier: str, release: str) -> bool:
+    if specifier in ("*", release):
+        return True
+    if SQLITE in (release, specifier):
+        return False
+    text = specifier if specifier[:1] in "<>=!~" else f"=={specifier}"
+    return release in SpecifierSet(text)

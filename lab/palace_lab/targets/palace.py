@@ -1,0 +1,85 @@
+"""Our own library, with the set of fixes the plan names.
+
+`trim_slack_bytes` brings trims into a short trial. `wrong` makes the deliberately wrong variants on
+which a guard has to fail.
+"""
+
+from __future__ import annotations
+
+from palace_lab.targets.base import Context
+from palace_lab.targets.drawers import DrawersTarget
+from palace_store import trimming
+from palace_store.drawers import DrawerStore
+from palace_store.fixes import Fixes
+
+#: How long a worker waits for the palace, in seconds before time scaling.
+_LEASE_TIMEOUT_S = 60.0
+#: Wrong variants by name, with what is wrong about them.
+WRONG = {
+    "trims-too-much": "a record that the index has taken up is trimmed, though a rebuild needs it",
+}
+
+
+class PalaceTarget(DrawersTarget):
+    """One `DrawerStore` on one palace."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        wrong = context.options.get("wrong")
+        if wrong is not None and wrong not in WRONG:
+            raise ValueError(f"there is no wrong variant {wrong!r}; there are: {', '.join(WRONG)}")
+        if wrong == "trims-too-much":
+            trimming.superseded = lambda log: {each.seq_id for each in log}
+        trimming.SLACK_BYTES = int(context.options.get("trim_slack_bytes", trimming.SLACK_BYTES))
+        self.store = DrawerStore(
+            context.palace,
+            fixes=Fixes.parse(context.fixes),
+            lease_timeout_s=float(context.options.get("lease_timeout_s", _LEASE_TIMEOUT_S)),
+            space=self.space,
+            sync_threshold=self.sync_threshold,
+            batch_size=self.batch_size,
+        )
+
+    def open(self) -> None:
+        """Open the palace now: a server does so when it starts."""
+        self.store.open()
+
+    def put(self, how: str, ids: list[str], vectors: list[list[float]], texts: list[str]) -> None:
+        """Write through the store."""
+        write = self.store.add if how == "add" else self.store.upsert
+        write(ids, vectors, documents=texts, collection=self.collection)
+
+    def remove(self, ids: list[str]) -> None:
+        """Delete through the store."""
+        self.store.delete(ids, collection=self.collection)
+
+    def stored_ids(self) -> list[str]:
+        """Return every id of the collection."""
+        return [drawer.id for drawer in self.store.get(collection=self.collection)]
+
+    def texts(self) -> dict[str, str | None]:
+        """Return the document of every drawer."""
+        return {drawer.id: drawer.document for drawer in self.store.get(collection=self.collection)}
+
+    def nearest(self, vectors: list[list[float]], n: int) -> list[list[str]]:
+        """Search through the store."""
+        answers = self.store.search(vectors, n=n, collection=self.collection)
+        return [[found.id for found in answer] for answer in answers]
+
+    def answers(self, vectors: list[list[float]], n: int) -> list[int]:
+        """Search through the store, which always gives documents and distances."""
+        found = self.store.search(vectors, n=n, collection=self.collection)
+        return [len(answer) for answer in found]
+
+    def count(self) -> int:
+        """Count the collection."""
+        return self.store.count(collection=self.collection)
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+
+def target(context: Context) -> PalaceTarget:
+    """Return the target for the worker loop."""
+    return PalaceTarget(context)
