@@ -1,0 +1,55 @@
+"""What all tests share.
+
+Tests marked `nightly` run when they are asked for (`-m nightly`), and are else deselected. No
+example of Hypothesis fails for taking long: how long anything takes is the machine's doing.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from palace_lab.processes.roots import make_import_root
+from palace_lab.processes.supervise import Host
+
+sys.path.append(str(Path(__file__).parent / "entries"))
+from store_bench import RELEASES, Bench, host_of
+
+settings.register_profile("lab", settings(), deadline=None)
+settings.load_profile("lab")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    asked = re.search(r"\bnightly\b", config.getoption("markexpr", ""))
+    if asked or config.getoption("palace_nightly", default=False):
+        return
+    left_out = [item for item in items if item.get_closest_marker("nightly")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def bench(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    """Return a release's host and a directory, for tests of the store on every quick release."""
+    scratch = tmp_path_factory.mktemp("bench")
+    with host_of(request.param, scratch) as host:
+        yield Bench(request.param, host, scratch)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """Return a host of this interpreter that has imported what triples need."""
+    scratch = tmp_path_factory.mktemp("host")
+    preload = ("palace_store.triples", "palace_lab.targets.triples", "palace_lab.targets.worker")
+    root = make_import_root(scratch / "root")
+    with Host(Path(sys.executable), root, scratch, name="t", preload=preload) as host:
+        yield host
+        assert host.leaks() == ()

@@ -1,0 +1,227 @@
+"""Whole runs of the command on small scenarios of their own: every verdict can be reached."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from palace_lab.errors import ExitCode
+
+pytestmark = pytest.mark.slow
+
+START = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
+
+#: A shell starts background jobs with SIGINT ignored; a test runner may be one.
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+
+HEAD = '''"""{sentence}"""
+
+from palace_lab.plan import Plan
+from palace_lab.plan.steps import Begin, Do, Finish, Go, Paused
+from palace_lab.scenario import SQLITE, Scenario, Wrong
+from palace_store.fixes import Fixes
+
+'''
+
+#: The first openers of a new graph: fails without our fixes, holds with them.
+PLAN = """Plan(
+        target="triples",
+        observers=("triples",),
+        steps=(
+            Do("holder", "hold"),
+            Begin("opener", "open", {"pause_when_locked": True}),
+            Paused("opener", "locked"),
+            Do("holder", "release"),
+            Go("opener"),
+            Finish("opener"),
+        ),
+    )"""
+
+#: Waits for a lock that nobody holds.
+UNDISTURBED = """Plan(
+        target="triples",
+        observers=("triples",),
+        steps=(
+            Begin("writer", "add", {"n": 1}),
+            Paused("writer", "locked"),
+            Finish("writer"),
+        ),
+    )"""
+
+QUIET = """Plan(
+        target="triples",
+        observers=("triples",),
+        steps=(Do("writer", "add", {"n": 1}),),
+    )"""
+
+
+def scenario(folder: Path, name: str, **values: str) -> None:
+    values = {"system": "'s2'", "releases": "(SQLITE,)", "accepts": "{SQLITE: 'locked'}", **values}
+    body = "".join(f"    {key}={value},\n" for key, value in values.items())
+    place = folder / "scenarios" / "s2_small"
+    place.mkdir(parents=True, exist_ok=True)
+    head = HEAD.format(sentence=f"A small scenario named {name}.")
+    text = f"{head}scenario = Scenario(\n{body})\n"
+    (place / f"{name}.py").write_text(text)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return {
+        **os.environ,
+        "PALACE_LAB_SCENARIOS": str(folder / "scenarios"),
+        "TMPDIR": str(temporary),
+        "NO_COLOR": "1",
+    }
+
+
+def run(folder: Path, *words: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", START, *words],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def assert_nothing_left(folder: Path) -> None:
+    assert list((folder / "tmp").glob("palace-lab-*")) == []
+    marker = str(folder / "tmp")
+    left = []
+    for process in psutil.process_iter():
+        try:
+            if marker in " ".join(process.cmdline()) or marker in str(process.environ()):
+                left.append(process)
+        except psutil.Error:
+            continue
+    assert left == []
+
+
+CASES: dict[str, tuple[dict[str, str], ExitCode, str]] = {
+    "promise_kept": (
+        {"plan": PLAN, "off": "Fixes.none()"},
+        ExitCode.PROMISED,
+        "REPRODUCED 5/5 locked",
+    ),
+    "fixed_arm_broken": (
+        {"plan": PLAN, "off": "Fixes.none()", "fixed": "Fixes.none()"},
+        ExitCode.VIOLATED,
+        "VIOLATED 5/5 locked",
+    ),
+    "fixed_upstream": (
+        {"plan": PLAN, "off": "Fixes.all()"},
+        ExitCode.GONE,
+        "GONE",
+    ),
+    "guard_that_cannot_fail": (
+        {"plan": QUIET, "wrong": "Wrong('nothing is wrong')"},
+        ExitCode.VACUOUS,
+        "VACUOUS",
+    ),
+    "other_failure": (
+        {"plan": PLAN, "off": "Fixes.none()", "accepts": "{SQLITE: 'silent-row-loss'}"},
+        ExitCode.UNKNOWN,
+        "UNKNOWN",
+    ),
+    "fault_not_reached": (
+        {"plan": UNDISTURBED, "off": "Fixes.none()"},
+        ExitCode.VACUOUS,
+        "VACUOUS",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_verdict_and_its_exit_code(name: str, tmp_path: Path) -> None:
+    values, code, expected = CASES[name]
+    scenario(tmp_path, name, **values)
+    done = run(tmp_path, "run")
+    assert expected in done.stdout, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout
+    assert_nothing_left(tmp_path)
+
+
+def test_broken_promise_prints_a_line_that_shows_it_again(tmp_path: Path) -> None:
+    scenario(tmp_path, "broken", plan=PLAN, off="Fixes.none()", fixed="Fixes.none()")
+    done = run(tmp_path, "run", "--trials", "2")
+    (line, *_) = [line for line in done.stdout.splitlines() if "palace-lab replay " in line]
+    again = run(tmp_path, *shlex.split(line[line.index("palace-lab replay ") :])[1:])
+    assert again.returncode == ExitCode.VIOLATED, again.stdout + again.stderr
+    assert "[locked]" in again.stdout
+    records = [
+        json.loads(text)
+        for text in (tmp_path / "reports" / "latest" / "results.jsonl").read_text().splitlines()
+    ]
+    assert {record["arm"] for record in records} == {"off", "fixed"}
+    latest = tmp_path / "reports" / "latest"
+    assert all((latest / record["plan"]).is_file() for record in records)
+    assert all((latest / record["history"]).is_file() for record in records)
+
+
+def begin_long_run(folder: Path) -> subprocess.Popen[str]:
+    scenario(folder, "long", plan=PLAN, off="Fixes.none()")
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE + START, "run", "--trials", "400"],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        results = folder / "reports" / "latest" / "results.jsonl"
+        if results.is_file() and len(results.read_bytes().splitlines()) >= 5:
+            return process
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError("five trials took more than 60 s")
+
+
+def test_ctrl_c_shows_what_is_there_and_leaves_nothing(tmp_path: Path) -> None:
+    process = begin_long_run(tmp_path)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.INTERRUPTED, output
+    assert re.search(r"s2/long on sqlite", output)
+    assert "Traceback" not in output
+    assert_nothing_left(tmp_path)
+
+
+def test_a_killed_run_leaves_nothing_and_can_be_resumed(tmp_path: Path) -> None:
+    process = begin_long_run(tmp_path)
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 30
+    while list((tmp_path / "tmp").glob("palace-lab-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert_nothing_left(tmp_path)
+    results = tmp_path / "reports" / "latest" / "results.jsonl"
+    before = results.read_text().splitlines()
+    done = run(tmp_path, "run", "--resume", "reports/latest", "--trials", "4")
+    assert done.returncode in (ExitCode.PROMISED, ExitCode.UNKNOWN), done.stdout + done.stderr
+    after = results.read_text().splitlines()
+    assert [line for line in before if line.endswith("}")] == after[: len(before)]
+
+
+def test_scratch_goes_where_it_is_told(tmp_path: Path) -> None:
+    """The tests above look for leftovers in the right place."""
+    assert Path(tempfile.gettempdir()).exists()
+    scenario(tmp_path, "quick", plan=PLAN, off="Fixes.none()")
+    assert run(tmp_path, "run", "--trials", "1").returncode == ExitCode.PROMISED
+    assert_nothing_left(tmp_path)

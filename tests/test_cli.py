@@ -1,0 +1,97 @@
+"""What a user types wrong is answered with one sentence and an exit code, and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from palace_lab.errors import ExitCode
+
+CLONE = Path(__file__).resolve().parents[1]
+
+
+def palace_lab(
+    *words: str, cwd: Path, timeout_s: float = 120, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=cwd,
+        env={**os.environ, "PALACE_LAB_SCENARIOS": str(CLONE / "scenarios"), **environ},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+WRONG = {
+    "unknown scenario": (["run", "s1/kiled-in-pickle"], "did you mean s1/killed-in-pickle"),
+    "unknown scenario to sweep": (["sweep", "s9/none"], "there is no scenario named"),
+    "release that was never made": (["run", "--release", "1.5.4"], "1.5.5"),
+    "release that is no number": (["run", "--release", "newest"], "no release of chromadb"),
+    "environment that was never made": (["envs", "build", "3.3.3"], "nearest releases"),
+    "plan that is not there": (["replay", "nowhere.json"], "cannot read the plan"),
+    "plan that is none": (["replay", "broken.json"], "is not a plan"),
+    "plan of another version": (["replay", "future.json"], "a plan of version 99"),
+    "run that is none": (["run", "--resume", "."], "no directory of a run"),
+    "arm that is not there": (["sweep", "s1/killed-in-pickle", "--arm", "wrong"], "has no arm"),
+    "scenario without a crash point": (["sweep", "s2/kg-holder"], "no crash point"),
+    "report directory that is a file": (["run", "--report-dir", "broken.json"], "cannot write"),
+    "no trials": (["run", "--trials", "0"], "not in the range"),
+    "unknown command": (["rnu"], "No such command"),
+    "unknown benchmark": (["bench", "speed"], "there are: writers"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_bad_input_is_one_sentence(case: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "future.json").write_text('{"version": 99}')
+    before = sorted(tmp_path.rglob("*"))
+    words, expected = WRONG[case]
+    done = palace_lab(*words, cwd=tmp_path)
+    assert done.returncode == ExitCode.USAGE, done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_seed_variable_that_is_no_number(tmp_path: Path) -> None:
+    done = palace_lab("run", "s2/kg-holder", cwd=tmp_path, PALACE_LAB_SEED="zz")
+    assert done.returncode == ExitCode.USAGE
+    assert "PALACE_LAB_SEED" in done.stderr
+
+
+def test_folder_of_scenarios_that_is_not_there(tmp_path: Path) -> None:
+    done = palace_lab("list", cwd=tmp_path, PALACE_LAB_SCENARIOS=str(tmp_path / "none"))
+    assert done.returncode == ExitCode.USAGE
+    assert "no folder of scenarios" in done.stderr
+
+
+def test_list_names_every_scenario_file(tmp_path: Path) -> None:
+    done = palace_lab("list", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    files = [path for path in (CLONE / "scenarios").rglob("*.py") if path.name[0] != "_"]
+    assert len(done.stdout.splitlines()) == len(files)
+
+
+def test_release_that_no_interpreter_here_can_run_is_refused(tmp_path: Path) -> None:
+    """A home in which nothing can be built: refused by name, exit 7, and the table says so."""
+    (tmp_path / "home").write_text("a file where a folder should be")
+    done = palace_lab(
+        "run",
+        "s1/killed-in-pickle",
+        "--release",
+        "1.5.9",
+        cwd=tmp_path,
+        PALACE_LAB_HOME=str(tmp_path / "home"),
+    )
+    assert done.returncode == ExitCode.REFUSED, done.stderr
+    assert "REFUSED" in done.stdout
+    assert "1.5.9" in done.stdout
+    assert 'type="refused"' in (tmp_path / "reports" / "latest" / "junit.xml").read_text()

@@ -1,0 +1,88 @@
+"""Steps that stop a process at a call or ask it to end, played on knowledge graphs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from palace_lab.environments import Environment
+from palace_lab.plan.graph import on_graph
+from palace_lab.plan.steps import (
+    AnyStep,
+    Begin,
+    Do,
+    Finish,
+    Held,
+    Hold,
+    Release,
+    Terminate,
+)
+from palace_lab.processes.supervise import tracing_available
+from palace_lab.runner.arena import Arena
+from palace_lab.runner.cast import Outcome
+from palace_lab.runner.deadline import Deadline
+from palace_lab.runner.stage import Stage
+from palace_store.fixes import Fixes
+
+pytestmark = [
+    pytest.mark.s2,
+    pytest.mark.skipif(tracing_available() is not None, reason=str(tracing_available())),
+]
+
+RELEASE = "none"
+COMMIT = Hold("w", "write", "*/knowledge.sqlite3-wal")
+BEGUN = Begin("w", "add", {"n": 1})
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """Return an arena on this very interpreter: the graph needs no chromadb."""
+    here = Environment(RELEASE, RELEASE, Path(sys.executable), "", Path(sys.prefix), "")
+    with Arena([here], scratch_root=tmp_path_factory.mktemp("arena")) as arena:
+        yield arena
+        assert arena.leaks() == []
+
+
+def play(arena: Arena, *steps: AnyStep) -> Outcome:
+    plan = on_graph(*steps).changed(release=RELEASE, fixes=tuple(Fixes.all().words()))
+    directory = arena.trial_directory()
+    return Stage(arena, plan, directory, deadline=Deadline(), recording=False).play()
+
+
+def test_a_process_is_held_while_others_go_on(arena: Arena) -> None:
+    peers = Do("peer", "read_all")
+    outcome = play(arena, Do("w", "open"), COMMIT, BEGUN, Held("w"), peers, Release("w"))
+    assert outcome.goals == {"w held": True}
+    answers = [(name, op) for name, op, _ in outcome.answers if op not in ("open", "close")]
+    assert answers == [("peer", "read_all"), ("w", "add")]
+
+
+@pytest.mark.parametrize("wait", [(), (Held("w"),)], ids=["release", "held"])
+def test_a_process_that_does_not_come_there_is_not_held(
+    arena: Arena, wait: tuple[AnyStep, ...]
+) -> None:
+    reads = Begin("w", "read_all")
+    outcome = play(arena, Do("w", "open"), COMMIT, reads, *wait, Release("w"), Finish("w"))
+    assert outcome.goals == {"w held": False}
+    assert outcome.exits["w"].clean
+
+
+@pytest.mark.parametrize("op", ["install_shutdown_handler", "open"])
+def test_an_idle_process_ends_when_it_is_asked_to(arena: Arena, op: str) -> None:
+    outcome = play(arena, Do("w", op), Terminate("w"), Do("next", "add", {"n": 1}))
+    assert outcome.goals == {"w ended by SIGTERM": True}
+    assert outcome.exits["w"].signal == signal.SIGTERM
+    assert outcome.exits["w"].by_lab
+    assert outcome.exits["next"].clean
+    assert outcome.hangs == []
+
+
+def test_a_process_in_mid_commit_ends_when_it_is_asked_to(arena: Arena) -> None:
+    asked = (Do("w", "install_shutdown_handler"), COMMIT, BEGUN, Held("w"), Terminate("w"))
+    outcome = play(arena, *asked, Release("w"), Finish("w"))
+    assert outcome.goals == {"w held": True, "w ended by SIGTERM": True}
+    assert [op for _, op, _ in outcome.answers] == ["open", "install_shutdown_handler"]
