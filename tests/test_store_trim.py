@@ -80,6 +80,19 @@ def test_the_log_has_a_bound_and_without_the_fix_it_has_none(bench: Bench) -> No
     assert lengths[True] <= len(IDS) + LAG
 
 
+def test_a_rebuild_reads_one_vector_of_each_drawer(bench: Bench) -> None:
+    """What replaces a vector within a batch can cost chromadb 1.x the links to another drawer."""
+    original, told = overwritten(bench, "overwritten")
+    palace = bench.copied(original, "rebuilt-once")
+    with bench.worker(palace, fixes=ON_A_COPY) as worker:
+        worker.do("forget_index")
+        after = log_of(palace)
+        assert len(after) <= len(told) + LAG
+        assert len(log_of(original)) > 10 * len(told)
+        intact(worker, told)
+    assert set(told) <= {name for _, _, name in after}
+
+
 def test_processes_that_write_one_drawer_each_reach_the_bound_together(bench: Bench) -> None:
     """None of them alone comes to the threshold at which an index is written."""
     palace = bench.directory / "short-lives"

@@ -3,9 +3,10 @@
 Called by whoever finds the note of a change that never ended. Order, so that a second death at
 any point leaves work that can simply be done again (the note stands until the end):
     1. make sure that the log holds a vector for every row
-    2. set the segment's directory aside
-    3. forget how far the index had read the log
-    4. let chromadb read the whole log again
+    2. leave of that log one vector for each drawer, where the log is ours
+    3. set the segment's directory aside
+    4. forget how far the index had read the log
+    5. let chromadb read the whole log again
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import logging
 import sqlite3
 from pathlib import Path
 
-from palace_store import adoption
+from palace_store import adoption, trimming
 from palace_store.anatomy import AnatomyError, survey
 from palace_store.client import Client
 from palace_store.errors import IndexDamagedError
@@ -50,6 +51,8 @@ def rebuild(
             if missing and not salvage:
                 raise _damaged(palace, name, f"{len(missing)} vectors (first: {missing[0]!r})")
         for segment, collection, name in segments:
+            if retained:
+                trimming.trim_for_rebuild(connection, collection, name)
             directory = palace / segment
             if directory.is_dir():
                 keep = _rows_without_log(connection, collection) and not any(
