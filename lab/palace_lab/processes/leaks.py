@@ -7,7 +7,7 @@ also a double-forked daemon. A zombie is no leak: it only waits for its parent t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped]  # it is published without type information
@@ -25,18 +25,30 @@ class Leak:
 def below(host: int, names: Mapping[int, str], chosen: set[int] | None) -> tuple[Leak, ...]:
     """Return what is alive below the host's shepherds, or below the chosen ones.
 
-    `names` maps a shepherd to its worker's name.
+    `names` maps a shepherd to its worker's name. One look at all processes decides who descends
+    from whom: a shepherd that ends between two looks would hide what it leaves, which is its child
+    in the first and its host's in the second. What it left is then nobody's any more, but "?".
     """
-    found: list[Leak | None] = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(host).children():
-            if child.pid in names and (chosen is None or child.pid in chosen):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    below_it = child.children(recursive=True)
-                    found += [_leak(names[child.pid], process) for process in below_it]
-            elif child.pid not in names and chosen is None:
-                found.append(_leak("?", child))  # its shepherd was killed from outside
+    parents = {each.pid: each.info["ppid"] for each in psutil.process_iter(["ppid"])}
+    found = []
+    for pid in parents:
+        line = list(_line(pid, parents))
+        if host not in line or pid in names or pid == host:
+            continue
+        shepherd = next((each for each in line if each in names), None)
+        if chosen is None or shepherd in chosen:
+            found.append(_leak("?" if shepherd is None else names[shepherd], pid))
     return tuple(leak for leak in found if leak is not None)
+
+
+def _line(pid: int, parents: Mapping[int, int | None]) -> Iterator[int]:
+    """Yield the process and its forebears, as one look at all processes has them."""
+    seen: set[int] = set()
+    found: int | None = pid
+    while found is not None and found not in seen:
+        seen.add(found)
+        yield found
+        found = parents.get(found)
 
 
 def sweep(variable: str, value: str, known: Iterable[int], timeout_s: float) -> None:
@@ -55,8 +67,9 @@ def sweep(variable: str, value: str, known: Iterable[int], timeout_s: float) -> 
                 process.wait(timeout_s)
 
 
-def _leak(worker: str, process: psutil.Process) -> Leak | None:
+def _leak(worker: str, pid: int) -> Leak | None:
     try:
+        process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
         return Leak(worker, process.pid, " ".join(process.cmdline()) or process.name())
