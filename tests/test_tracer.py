@@ -295,7 +295,7 @@ def test_stop_and_continue_work_on_a_traced_worker(
         for round_ in range(1, 4):
             worker.pause()
             worker.signal(signal.SIGUSR1)
-            worker.send({"count": True})
+            worker.send({"count": round_})
             with pytest.raises(LabError, match="sent no message"):
                 worker.receive(0.1)
             assert size(tmp_path / "f") == round_ - 1
