@@ -34,10 +34,9 @@ pytestmark = [
 FIRST, SECOND, PEERS = [0, 1, 2], [3, 4, 5], [100, 101, 102]
 
 
-@pytest.fixture
-def bench(bench: Bench) -> Bench:
+@pytest.fixture(autouse=True)
+def no_palace_yet(bench: Bench) -> None:
     shutil.rmtree(bench.palace, ignore_errors=True)
-    return bench
 
 
 @contextmanager

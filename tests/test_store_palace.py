@@ -28,10 +28,9 @@ ALL = Fixes.all()
 RUINED = (ToldError, WorkerGoneError)
 
 
-@pytest.fixture
-def bench(bench: Bench) -> Bench:
+@pytest.fixture(autouse=True)
+def no_palace_yet(bench: Bench) -> None:
     shutil.rmtree(bench.palace, ignore_errors=True)
-    return bench
 
 
 # -- one process against a model -----------------------------------------------------------

@@ -3,16 +3,25 @@
 In this order, each by a fix of its own: watermarks no release can go on from, an index that another
 program has written, a log that lacks vectors, an index that contradicts the log. What has to be
 rebuilt is noted in the state as a change that never ended. Runs alone in the palace.
+
+The last of these costs as much as reading the index and the log whole (50,000 drawers: see
+docs/five-things.md), so a process that closes does it for the next one, for what it has written.
 """
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from pathlib import Path
 
 from palace_store import adoption, canary, readback, watermarks
 from palace_store.client import Seat
+from palace_store.errors import LeaseTimeoutError
 from palace_store.fixes import Fixes
-from palace_store.state import State
+from palace_store.lease import Lease
+from palace_store.state import State, write_state
+
+_LOG = logging.getLogger(__name__)
 
 
 def examine(palace: Path, fixes: Fixes, seat: Seat, state: State) -> State:
@@ -20,6 +29,7 @@ def examine(palace: Path, fixes: Fixes, seat: Seat, state: State) -> State:
 
     Raises `IndexDamagedError` where the log cannot rebuild an index and a canary did not survive.
     """
+    noted = state.open_flush
     suspects: tuple[str, ...] = ()
     if fixes.has("watermark_heal"):
         suspects = watermarks.heal(palace)
@@ -33,16 +43,42 @@ def examine(palace: Path, fixes: Fixes, seat: Seat, state: State) -> State:
         seat.doubtful = not outcome.retained
         suspects += outcome.damaged
         state = state.changed(retained=outcome.retained, lossy=bool(outcome.lost))
-    if fixes.has("read_back") and state.retained:
-        written = readback.fingerprint(palace)
-        if written != state.read_back:
-            suspects += readback.damaged(palace)
-            state = state.changed(read_back=written)
+    state = compared(palace, fixes, state.changed(open_flush=_joined(state.open_flush, suspects)))
     if not state.retained:
         if seat.doubtful and fixes.has("canary"):
             canary.send(palace)
-        return state  # what is not in the log cannot be rebuilt from it
-    return state.changed(open_flush=tuple(dict.fromkeys(state.open_flush + suspects)))
+        return state.changed(open_flush=noted)  # what is not in the log cannot be rebuilt from it
+    return state
+
+
+def compared(palace: Path, fixes: Fixes, state: State) -> State:
+    """Return the state after index files that nobody has read back yet were compared with the log.
+
+    No client may be open here, and nobody else in the palace.
+    """
+    if not fixes.has("read_back") or not state.retained:
+        return state
+    written = readback.fingerprint(palace)
+    if written == state.read_back:
+        return state
+    suspects = readback.damaged(palace)
+    return state.changed(read_back=written, open_flush=_joined(state.open_flush, suspects))
+
+
+def left_behind(palace: Path, fixes: Fixes, lease: Lease) -> None:
+    """Compare what a process that has closed its client wrote, so that the next one need not.
+
+    Nobody is waited for: where a peer has the palace, or anything is unusual, whoever opens it next
+    does this, and what else there is to do.
+    """
+    try:
+        with lease.exclusive() as found:
+            if not found.open_flush and not foreign_touch(palace, fixes, found):
+                state = compared(palace, fixes, found)
+                if state != found:
+                    write_state(palace, state, durable=bool(state.open_flush))
+    except (LeaseTimeoutError, OSError, sqlite3.Error) as error:
+        _LOG.debug("%s was not read back at close: %s", palace, error)
 
 
 def foreign_touch(palace: Path, fixes: Fixes, state: State) -> bool:
@@ -50,3 +86,7 @@ def foreign_touch(palace: Path, fixes: Fixes, state: State) -> bool:
     if not fixes.has("foreign_check") or state.left is None or state.open_flush:
         return False
     return readback.fingerprint(palace) != state.left
+
+
+def _joined(noted: tuple[str, ...], suspects: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(noted + suspects))

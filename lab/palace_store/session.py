@@ -22,14 +22,10 @@ from pathlib import Path
 from palace_store import readback, recovery, trimming
 from palace_store.anatomy.hnsw_files import PICKLE
 from palace_store.client import Client, Seat, open_client, running_version, seat_of
-from palace_store.examination import examine, foreign_touch
+from palace_store.examination import examine, foreign_touch, left_behind
 from palace_store.fixes import Fixes
 from palace_store.lease import Lease
-from palace_store.quarantine import (
-    quarantine_miscounted_hnsw,
-    quarantine_stale_hnsw,
-    thin_out,
-)
+from palace_store.quarantine import quarantine_miscounted_hnsw, quarantine_stale_hnsw, thin_out
 from palace_store.retention import make_database
 from palace_store.state import DIRECTORY, State, read_state, sweep, write_state
 from palace_store.version_guard import newest, refuse_if_older
@@ -39,6 +35,8 @@ _STATEFUL = (
     *("lease", "generation", "flush_mark", "retention", "read_back", "version_guard"),
     *("watermark_heal", "foreign_check"),
 )
+#: How long a process that closes waits for the palace to read back what it wrote: not at all.
+_AT_ONCE_S = 0.001
 
 
 class Session:
@@ -58,7 +56,10 @@ class Session:
     def close(self) -> None:
         """Close the client; the next operation opens it again."""
         with self._seat() as seat:
+            was_open = seat.client is not None
             seat.leave()
+            if was_open and self.fixes.has("lease") and self.fixes.has("read_back"):
+                left_behind(self.palace, self.fixes, Lease(self.palace, timeout_s=_AT_ONCE_S))
 
     @contextmanager
     def hold(self, term_s: float) -> Iterator[None]:

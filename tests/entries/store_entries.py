@@ -18,7 +18,7 @@ import numpy as np
 from powerless import drop_privileges
 
 from palace_lab.processes.wire import Channel
-from palace_store import adoption, quarantine, recovery, trimming
+from palace_store import adoption, quarantine, readback, recovery, trimming
 from palace_store import client as client_module
 from palace_store.drawers import DrawerStore
 from palace_store.fixes import Fixes
@@ -146,6 +146,7 @@ class Worker:
             "trim_at": found.trim_at,
             "chromadb": found.chromadb,
             "held": found.hold is not None,
+            "is_read_back": found.read_back == readback.fingerprint(self.palace),
         }
 
     # -- special situations ----------------------------------------------------------------
