@@ -278,6 +278,21 @@ def traffic_of(lines: list[str], file: Path, mark: Path) -> tuple[list[str], dic
     return met, counted
 
 
+@contextmanager
+def tracing(command: list[str]) -> Iterator[None]:
+    """Run strace around a block; it is told to end, and made to if it does not."""
+    strace = subprocess.Popen(command)
+    try:
+        yield
+    finally:
+        strace.terminate()
+        try:
+            strace.wait(20)
+        except subprocess.TimeoutExpired:
+            strace.kill()
+            strace.wait(20)
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_strace_sees_the_same(bench: Bench) -> None:
     file, mark, out = database(bench), bench.directory / "mark", bench.directory / "strace"
@@ -286,14 +301,13 @@ def test_strace_sees_the_same(bench: Bench) -> None:
         raw.do("raw_close")
     with told(bench, mark=str(mark)) as worker:
         command = ["strace", "-f", "-qq", "-y", "-e", "trace=open,openat,close", "-o", str(out)]
-        with subprocess.Popen([*command, "-p", str(worker.worker.pid)]) as strace:
+        with tracing([*command, "-p", str(worker.worker.pid)]):
             until = time.monotonic() + 30
             while "TracerPid:\t0" in Path(f"/proc/{worker.worker.pid}/status").read_text():
                 assert time.monotonic() < until, "strace did not attach"
                 time.sleep(0.01)
             worker.do("everything")
             assert worker.do("closed")
-            strace.terminate()
     met, counted = traffic_of(out.read_text(errors="replace").splitlines(), file, mark)
     assert met == []
     assert counted["ours"] >= 8
