@@ -203,6 +203,19 @@ def test_ctrl_c_shows_what_is_there_and_leaves_nothing(tmp_path: Path) -> None:
     assert_nothing_left(tmp_path)
 
 
+def test_a_report_that_is_taken_away_ends_the_run_with_one_sentence(tmp_path: Path) -> None:
+    process = begin_long_run(tmp_path)
+    taken = (tmp_path / "reports" / "latest").resolve()
+    taken.rename(tmp_path / "elsewhere")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.UNKNOWN, output
+    assert "Traceback" not in output
+    said = [line for line in output.splitlines() if "the run broke off" in line]
+    assert len(said) == 1
+    assert f"palace-lab run --resume {taken}" in said[0]
+    assert_nothing_left(tmp_path)
+
+
 def test_a_killed_run_leaves_nothing_and_can_be_resumed(tmp_path: Path) -> None:
     process = begin_long_run(tmp_path)
     process.kill()

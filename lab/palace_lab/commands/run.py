@@ -83,9 +83,12 @@ def run_command(
             jobs=jobs or os.cpu_count() or 1,
             no_tracing=why_no_tracing(),
         )
-        result = Campaign(arena, order, directory, progress).run(previous)
-        write_summary(result, directory.path)
-        write_junit(result, directory.path)
+        try:
+            result = Campaign(arena, order, directory, progress).run(previous)
+            write_summary(result, directory.path)
+            write_junit(result, directory.path)
+        except OSError as error:
+            raise directory.broke_off(error) from error
         progress.finish(result, directory.path)
     return int(result.exit_code)
 

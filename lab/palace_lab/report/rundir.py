@@ -15,7 +15,7 @@ import secrets
 from datetime import datetime, timezone
 from pathlib import Path
 
-from palace_lab.errors import UsageError
+from palace_lab.errors import LabError, UsageError
 
 RESULTS = "results.jsonl"
 LATEST = "latest"
@@ -74,6 +74,14 @@ class RunDirectory:
     def history_path(self, scenario: str, release: str, arm: str, index: int) -> Path:
         """Return where what is kept of a trial goes: a directory, not made yet."""
         return self.histories / _stem(scenario, release, arm, index)
+
+    def broke_off(self, error: OSError) -> LabError:
+        """Return the error that ends a run which the system let write, or read, no more."""
+        where = error.filename or self.path
+        return LabError(
+            f"the run broke off: {where}: {error.strerror}; what was decided is in {self.path}: "
+            f"make room, or put back what was removed, then: palace-lab run --resume {self.path}"
+        )
 
     def relative(self, path: Path) -> str:
         """Return a path below the directory as records hold it."""
