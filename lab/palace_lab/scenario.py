@@ -13,6 +13,7 @@ not depend on it and runs once.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from packaging.version import Version
 from palace_lab.checks.signatures import NEVER_ACCEPTED, known
 from palace_lab.errors import UsageError
 from palace_lab.judge.verdict import Role
+from palace_lab.plan.drawn import Drawn
 from palace_lab.plan.model import Plan, Process
 from palace_store.fixes import Fixes
 
@@ -67,13 +69,14 @@ class Arm:
 class Scenario:
     """A plan with a promise; see the module's docstring.
 
+    `plan` may depend on what the command line says, or be drawn anew for each trial (`Drawn`).
     `accepts` maps a release specifier (">=1.0", "0.6.3", "*") to signatures or families. A race
     declares its `probability` of showing in one trial; None means it shows every time.
     """
 
     system: str
     reports: tuple[str, ...] = ()
-    plan: Plan | Callable[[Size], Plan]
+    plan: Plan | Callable[[Size], Plan] | Drawn
     off: Fixes | None = None
     as_reported: Fixes | None = None
     fixed: Fixes = field(default_factory=Fixes.all)
@@ -127,7 +130,10 @@ class Scenario:
 
     def plan_for(self, arm: Arm, release: str, seed: int, size: Size, name: str) -> Plan:
         """Return the plan of one trial, with nothing left open but recorded crash points."""
-        plan = self.plan(size) if callable(self.plan) else self.plan
+        if isinstance(self.plan, Drawn):
+            plan = self.plan.draw(random.Random(seed), release)  # noqa: S311 (a lot, no secret)
+        else:
+            plan = self.plan(size) if callable(self.plan) else self.plan
         processes = list(plan.processes)
         if arm.options:
             for process in plan.process_names():

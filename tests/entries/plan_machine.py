@@ -19,19 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from palace_lab.plan import Plan
+from palace_lab.plan.drawn import POINTS
 from palace_lab.plan.model import Process, Shape
 from palace_lab.plan.steps import Close, Crash, Do, Kill, Step, write
 
-#: Where an operation may be killed: (syscall, file pattern), and the highest k that is tried.
-POINTS = {
-    ("write", "*/index_metadata.pickle"): 2,
-    ("write", "*/data_level0.bin"): 12,
-    ("write", "*/chroma.sqlite3"): 8,
-    ("write", "*/chroma.sqlite3-journal"): 12,
-    ("rename", "*/state.json*"): 2,
-    ("fsync", "*"): 8,
-    ("write", "*/knowledge.sqlite3-wal"): 4,
-}
 #: Few drawers to a flush, so that a short plan has several.
 SHAPE = Shape(sync_threshold=6, batch_size=3)
 SLOTS = st.sampled_from(["left", "right"])

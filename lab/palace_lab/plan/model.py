@@ -73,8 +73,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return list(dict.fromkeys(_named(self.steps)))
 
     def releases(self) -> set[str]:
-        """Return the releases the plan needs environments for."""
+        """Return the releases the plan needs environments for: all that it names."""
         named = {self.process(name).release for name in self.process_names()}
+        named |= {process.release for process in self.processes}
         named |= {step.release for step in self.steps if isinstance(step, Check)}
         return {release or self.release for release in named} | {self.release}
 
