@@ -261,3 +261,43 @@ def test_write_is_short_for_a_step() -> None:
     step = steps.write("w", 12, first=3, batch=4, how="upsert", revision=1)
     args = {"first": 3, "count": 12, "batch": 4, "how": "upsert", "revision": 1}
     assert step == steps.Do("w", "write", args)
+
+
+EIGHT_AT_ONCE = """
+import sys, threading
+from pathlib import Path
+from palace_lab.plan.text import parse_plan
+
+sys.setswitchinterval(1e-6)
+raw = Path(sys.argv[1]).read_bytes()
+together = threading.Barrier(8)
+read = []
+
+def work():
+    together.wait()
+    read.append(parse_plan(raw, "here"))
+
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(read))
+"""
+
+
+def test_threads_that_read_the_first_plans_of_a_run_at_once_live(tmp_path: Path) -> None:
+    """A decoder made by the first to need it ended more than every second such interpreter."""
+    path = tmp_path / "plan.json"
+    path.write_bytes(
+        dump_plan(Plan(name="s1/x", steps=(steps.write("one", 3), steps.Close("one"))))
+    )
+    for _ in range(20):
+        done = subprocess.run(
+            [sys.executable, "-c", EIGHT_AT_ONCE, str(path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "8\n", "")

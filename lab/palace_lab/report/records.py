@@ -34,6 +34,10 @@ class _Head(msgspec.Struct):
     schema: int
 
 
+_HEADS = msgspec.json.Decoder(_Head)
+_RECORDS = msgspec.json.Decoder(TrialRecord)
+
+
 @final
 class ResultsFile:
     """A results.jsonl that records are appended to, from any thread."""
@@ -111,13 +115,13 @@ def read_records(path: Path) -> list[TrialRecord]:
 
 def _decode(line: bytes, where: str) -> TrialRecord:
     try:
-        schema = msgspec.json.decode(line, type=_Head).schema
+        schema = _HEADS.decode(line).schema
         if schema != SCHEMA:
             raise UsageError(
                 f"{where} is a record of schema {schema}, this lab reads {SCHEMA}; "
                 "read it with the version of the lab that wrote it"
             )
-        return msgspec.json.decode(line, type=TrialRecord)
+        return _RECORDS.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{where} is no record of a trial: {error}; remove that line to go on without it"
