@@ -42,6 +42,9 @@ from palace_store.anatomy.plain_pickle import RECORD_NAME
 from palace_store.anatomy.records import ADD, DELETE, UPDATE, UPSERT
 from palace_store.anatomy.replay import IN_INDEX, apply_to_index, apply_to_rows, replay_log
 
+sys.path.append(str(Path(__file__).parent / "entries"))
+from harm import cut_off
+
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 MANIFEST: dict[str, Any] = json.loads((FIXTURES / "manifest.json").read_text())
 HEALTHY = sorted(name for name, entry in MANIFEST.items() if entry["state"] == "healthy")
@@ -317,6 +320,10 @@ def _unknown_label(palace: Path) -> None:
     _patch(segment.path / "data_level0.bin", at, struct.pack("<Q", 4_000_000))
 
 
+def _cut_off(palace: Path) -> None:
+    cut_off(_directory(palace), "drawer-100")
+
+
 def _other_vector(palace: Path) -> None:
     """Give the log a record below the watermark whose vector the index does not hold."""
     _execute(
@@ -405,6 +412,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
         ),
         {"seq-id-unreadable"},
     ),
+    "no link leads there": (_cut_off, {"index-unreachable"}),
     "vector overwritten": (_other_vector, {"vector-mismatch"}),
     "watermark beyond all": (
         lambda p: _vector_mark(p, "x'0000000000100000'" if "blob" in _era(p) else "1048576"),

@@ -23,6 +23,7 @@ KINDS: dict[str, str] = {
     "index-drift": "the index does not know rows below its own watermark (S1: two writers)",
     "index-only": "the index answers ids that have no row",
     "index-torn": "an index file is missing, short or contradicts its header",
+    "index-unreachable": "no link leads to elements of the index, so that no search finds them",
     "log-gap": "a row above the vector watermark has no log record",
     "log-unreadable": "a log record cannot be applied: unknown operation or undecodable vector",
     "pickle-missing": "index files hold elements but index_metadata.pickle is not there",

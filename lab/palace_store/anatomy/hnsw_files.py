@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from palace_store.anatomy.findings import AnatomyError, Finding, open_regular, read_bounded
 from palace_store.anatomy.hnsw_header import Header, parse_header, record_type
-from palace_store.anatomy.links import graph_fault, link_lists_faults
+from palace_store.anatomy.links import above_ground, graph_fault, link_lists_faults, unreached
 from palace_store.anatomy.safe_pickle import PickledIndex, read_index_pickle
 
 PICKLE = "index_metadata.pickle"
@@ -100,6 +100,19 @@ class Segment:
             with np.errstate(all="ignore"):  # a torn length.bin may hold anything
                 found *= self.lengths[where, np.newaxis]
         return found
+
+    def unreachable(self) -> tuple[str, ...]:
+        """Return the ids with a live element that no search comes to, since no link leads there.
+
+        Replacing vectors can do that to a neighbour (chromadb 1.x, docs/s1-index-drift.md). Reads
+        the index whole; says nothing about a damaged one.
+        """
+        if self.header is None or self.findings or not len(self.records):
+            return ()
+        above = (self.path / "link_lists.bin").read_bytes()
+        starts = [self.header.enter_point, *above_ground(above, len(self.records))]
+        lost = frozenset(unreached(self.records, starts).tolist())
+        return tuple(name for name, element in self.located.items() if element in lost)
 
 
 def _sizes(directory: Path) -> dict[str, FileSize]:

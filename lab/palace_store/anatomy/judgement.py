@@ -39,7 +39,7 @@ def judge(tables: Tables, each: CollectionSurvey, *, deep: bool = True) -> list[
         _answers(each),
     ]
     if deep:
-        judges.append(_vectors(each))
+        judges += [_vectors(each), _reach(each)]
     if each.segment is not None:
         judges.insert(0, iter(each.segment.findings))
         judges.insert(1, _labels(each))
@@ -182,6 +182,13 @@ def _answers(each: CollectionSurvey) -> Iterator[Finding]:
         # 0.x does this by itself when an id is deleted, added and deleted within one batch.
         text = f"{len(extra)} ids of the index have no row"
         yield from _found("index-only", "warning", text, extra)
+
+
+def _reach(each: CollectionSurvey) -> Iterator[Finding]:
+    ids = each.segment.unreachable() if each.segment is not None else ()
+    if ids:
+        text = f"no link of the index leads to {len(ids)} of its elements, so no search finds them"
+        yield from _found("index-unreachable", "warning", text, ids)
 
 
 def _vectors(each: CollectionSurvey) -> Iterator[Finding]:

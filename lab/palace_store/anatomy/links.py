@@ -40,6 +40,30 @@ def graph_fault(records: npt.NDArray[Any], links_max: int, elements: int) -> str
     return None
 
 
+def unreached(records: npt.NDArray[Any], starts: list[int]) -> npt.NDArray[np.intp]:
+    """Return the elements to which no links on the ground level lead from any of these."""
+    reached = np.zeros(len(records), dtype=np.bool_)
+    edge = np.array(starts, dtype=np.intp)
+    while len(edge):
+        reached[edge] = True
+        block = records[edge]
+        used = np.arange(block["links"].shape[1])[np.newaxis, :] < block["count"][:, np.newaxis]
+        ahead = np.unique(block["links"][used]).astype(np.intp)
+        edge = ahead[~reached[ahead]]
+    return np.flatnonzero(~reached)
+
+
+def above_ground(data: bytes, elements: int) -> list[int]:
+    """Return the elements that a sound link_lists.bin has lists for: where searches come down."""
+    found, at = [], 0
+    for element in range(elements):
+        (length,) = _SIZE.unpack_from(data, at)
+        at += 4 + length
+        if length:
+            found.append(element)
+    return found
+
+
 def link_lists_faults(
     path: Path,
     *,

@@ -1,0 +1,27 @@
+"""Harm done to index files by hand, as chromadb has been seen to do it to itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from palace_store.anatomy.hnsw_files import read_segment
+
+
+def cut_off(directory: Path, name: str) -> None:
+    """Take every link to one drawer's element away; it stays in the index, with its own links."""
+    segment = read_segment(directory)
+    assert segment.header is not None
+    element = segment.located[name]
+    records = np.memmap(
+        directory / "data_level0.bin",
+        dtype=segment.records.dtype,
+        mode="r+",
+        shape=(segment.header.cur_count,),
+    )
+    for record in records:
+        kept = [link for link in record["links"][: record["count"]] if link != element]
+        record["links"][: len(kept)] = kept
+        record["count"] = len(kept)
+    records.flush()
