@@ -12,6 +12,7 @@ import contextlib
 import gc
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import chromadb
 from chromadb.api.shared_system_client import SharedSystemClient
 from chromadb.config import Settings
 
+from palace_store.anatomy import Vectors
 from palace_store.errors import ForkedStoreError
 
 #: What releases raise for a collection that is not there; a plain ValueError says so in words.
@@ -38,6 +40,7 @@ class Seat:
     generation: int = -1  # of the palace when the client last agreed with it
     caught_up: set[str] = field(default_factory=set)  # collections whose index has read the log
     lossy: bool = False  # some searches cannot find everything
+    unlinked: Mapping[str, Vectors] = field(default_factory=dict)  # collection → to be linked again
     doubtful: bool = False  # the log was found incomplete, and not to be completed from here
 
     def leave(self) -> None:

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 from palace_store import adoption, canary, readback, watermarks
+from palace_store.anatomy import Vectors
 from palace_store.client import Seat
 from palace_store.errors import LeaseTimeoutError
 from palace_store.fixes import Fixes
 from palace_store.lease import Lease
-from palace_store.state import State, write_state
+from palace_store.state import State, names, write_state
 
+#: How long a process that closes waits for the palace to read back what it wrote: not at all.
+_AT_ONCE_S = 0.001
 _LOG = logging.getLogger(__name__)
 
 
@@ -43,7 +47,8 @@ def examine(palace: Path, fixes: Fixes, seat: Seat, state: State) -> State:
         seat.doubtful = not outcome.retained
         suspects += outcome.damaged
         state = state.changed(retained=outcome.retained, lossy=bool(outcome.lost))
-    state = compared(palace, fixes, state.changed(open_flush=_joined(state.open_flush, suspects)))
+    state = state.changed(open_flush=_joined(state.open_flush, suspects))
+    state, seat.unlinked = compared(palace, fixes, state)
     if not state.retained:
         if seat.doubtful and fixes.has("canary"):
             canary.send(palace)
@@ -51,30 +56,35 @@ def examine(palace: Path, fixes: Fixes, seat: Seat, state: State) -> State:
     return state
 
 
-def compared(palace: Path, fixes: Fixes, state: State) -> State:
+def compared(palace: Path, fixes: Fixes, state: State) -> tuple[State, Mapping[str, Vectors]]:
     """Return the state after index files that nobody has read back yet were compared with the log.
 
-    No client may be open here, and nobody else in the palace.
+    With it come the drawers that have to be linked again (see `readback`). No client may be open
+    here, and nobody else in the palace.
     """
     if not fixes.has("read_back") or not state.retained:
-        return state
+        return state, {}
     written = readback.fingerprint(palace)
     if written == state.read_back:
-        return state
-    suspects = readback.damaged(palace)
-    return state.changed(read_back=written, open_flush=_joined(state.open_flush, suspects))
+        return state, {}
+    found = readback.read(palace)
+    state = state.changed(open_flush=_joined(state.open_flush, found.damaged))
+    fit = {name: ids for name, ids in found.unlinked.items() if not names(state.open_flush, name)}
+    return state if fit else state.changed(read_back=written), fit
 
 
-def left_behind(palace: Path, fixes: Fixes, lease: Lease) -> None:
+def left_behind(palace: Path, fixes: Fixes) -> None:
     """Compare what a process that has closed its client wrote, so that the next one need not.
 
     Nobody is waited for: where a peer has the palace, or anything is unusual, whoever opens it next
     does this, and what else there is to do.
     """
+    if not (fixes.has("lease") and fixes.has("read_back")):
+        return
     try:
-        with lease.exclusive() as found:
+        with Lease(palace, timeout_s=_AT_ONCE_S).exclusive() as found:
             if not found.open_flush and not foreign_touch(palace, fixes, found):
-                state = compared(palace, fixes, found)
+                state, _ = compared(palace, fixes, found)
                 if state != found:
                     write_state(palace, state, durable=bool(state.open_flush))
     except (LeaseTimeoutError, OSError, sqlite3.Error) as error:

@@ -22,7 +22,7 @@ KNOWN: Mapping[str, str] = {
     "flush_mark": "S1: a durable note that a change is under way, so that a death is noticed",
     "retention": "S1: the log keeps every vector, so that an index can be rebuilt",
     "trim": "S1: that log loses the records that later ones supersede, so its size has a bound",
-    "read_back": "S1: an index is compared with the log once after it was written",
+    "read_back": "S1: an index that was written is compared with the log once, and linked again",
     "watermark_heal": "S0: a watermark no release can go on from is put right at every open",
     "foreign_check": "S1: an index that another program has written is not trusted, the log is",
     "salvage": "S1: of a torn palace all comes back that a file surely holds; the rest is listed",

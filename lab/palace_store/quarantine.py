@@ -22,6 +22,7 @@ from palace_store.anatomy import AnatomyError, CollectionSurvey, survey
 from palace_store.anatomy.hnsw_files import PICKLE
 from palace_store.anatomy.replay import apply_to_index
 from palace_store.errors import PalaceInputError, SetAsideError
+from palace_store.fixes import Fixes
 
 _LOG = logging.getLogger(__name__)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -76,6 +77,15 @@ def quarantine_miscounted_hnsw(palace_path: str | Path) -> list[str]:
         return []
     said = {each.segment.path: miscount(each) for each in collections if each.segment is not None}
     return _rename({segment: why for segment, why in said.items() if why is not None})
+
+
+def quarantine_before_open(palace: Path, fixes: Fixes, stale_seconds: float) -> None:
+    """Rename as the report or its review says; ours waits for the note of a death instead."""
+    variant = fixes.variant("quarantine")
+    if variant == "reported":
+        quarantine_stale_hnsw(palace, stale_seconds)
+    elif variant == "reviewed":
+        quarantine_miscounted_hnsw(palace)
 
 
 def miscount(each: CollectionSurvey) -> str | None:

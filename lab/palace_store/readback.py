@@ -6,6 +6,9 @@ belong, or dies (measured on 0.6.3, 1.0.21 and 1.5.9). 0.6.3 also swallows every
 index takes up a change. The log has every vector, so the index files can be compared with it: by
 whoever opens the palace next, before its client, once for each state of the files. Costs 0.4-0.6 s
 for 10,000 vectors of 384 dimensions (0.6.3, 1.5.9).
+
+What agrees with the log may still be found by no search: where vectors are replaced, chromadb 1.x
+now and then leaves another drawer without any link to it. Whoever reads that writes it again.
 """
 
 from __future__ import annotations
@@ -14,12 +17,17 @@ import contextlib
 import hashlib
 import logging
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from palace_store.anatomy import AnatomyError, survey
+from palace_store.anatomy import AnatomyError, Vectors, survey
+from palace_store.client import Client, existing
 from palace_store.quarantine import segment_directories
 from palace_store.retention import database
 
+#: Drawers of one collection that are linked again at one open: as many as a batch of chromadb's.
+RELINKED_MAX = 100
 _LOG = logging.getLogger(__name__)
 _SWALLOWER = "chromadb.db.mixins.embeddings_queue"
 
@@ -60,15 +68,27 @@ def strangers(palace: Path, left: tuple[str, ...]) -> tuple[str, ...]:
     return found
 
 
-def damaged(palace: Path) -> tuple[str, ...]:
-    """Return the collections whose index files contradict the log, in any way."""
+@dataclass(frozen=True)
+class Reading:
+    """What the index files are like, compared with the log.
+
+    `damaged` are collections that contradict it in any way; `unlinked` maps the others that have
+    drawers to which no link of the index leads to the vectors of these, as the log has them.
+    """
+
+    damaged: tuple[str, ...] = ()
+    unlinked: Mapping[str, Vectors] = field(default_factory=dict)
+
+
+def read(palace: Path) -> Reading:
+    """Compare the index of every collection with its log; no client may be open."""
     with database(palace):
         pass  # rolls back what a dead writer left half done in SQLite
     try:
         found = survey(palace).collections
     except AnatomyError as error:
         _LOG.warning("the indexes of %s could not be read back: %s", palace, error)
-        return ()
+        return Reading()
     bad = {
         each.name: finding.sentence
         for each in found
@@ -79,7 +99,22 @@ def damaged(palace: Path) -> tuple[str, ...]:
     }
     for sentence in bad.values():
         _LOG.warning("%s: an index was not written as it should have been: %s", palace, sentence)
-    return tuple(sorted(bad))
+    unlinked = {
+        each.name: each.vectors(finding.ids[:RELINKED_MAX])
+        for each in found
+        for finding in each.findings
+        if finding.kind == "index-unreachable" and each.name not in bad
+    }
+    return Reading(tuple(sorted(bad)), unlinked)
+
+
+def relink(client: Client, collection: str, vectors: Vectors) -> None:
+    """Write drawers again with the vectors they have, which links them to their neighbours."""
+    text = "%d drawers of %r had no link to them in the index and are linked again (first: %r)"
+    _LOG.warning(text, len(vectors.ids), collection, vectors.ids[0])
+    found = existing(client, collection)
+    if found is not None:
+        found.update(ids=list(vectors.ids), embeddings=vectors.matrix)
 
 
 def let_errors_out() -> None:

@@ -25,7 +25,7 @@ from palace_store.client import Client, Seat, open_client, running_version, seat
 from palace_store.examination import examine, foreign_touch, left_behind
 from palace_store.fixes import Fixes
 from palace_store.lease import Lease
-from palace_store.quarantine import quarantine_miscounted_hnsw, quarantine_stale_hnsw, thin_out
+from palace_store.quarantine import quarantine_before_open, thin_out
 from palace_store.retention import make_database
 from palace_store.state import DIRECTORY, State, read_state, sweep, write_state
 from palace_store.version_guard import newest, refuse_if_older
@@ -35,8 +35,6 @@ _STATEFUL = (
     *("lease", "generation", "flush_mark", "retention", "read_back", "version_guard"),
     *("watermark_heal", "foreign_check"),
 )
-#: How long a process that closes waits for the palace to read back what it wrote: not at all.
-_AT_ONCE_S = 0.001
 
 
 class Session:
@@ -58,8 +56,8 @@ class Session:
         with self._seat() as seat:
             was_open = seat.client is not None
             seat.leave()
-            if was_open and self.fixes.has("lease") and self.fixes.has("read_back"):
-                left_behind(self.palace, self.fixes, Lease(self.palace, timeout_s=_AT_ONCE_S))
+            if was_open:
+                left_behind(self.palace, self.fixes)
 
     @contextmanager
     def hold(self, term_s: float) -> Iterator[None]:
@@ -134,6 +132,7 @@ class Session:
             seat.generation = state.generation
             if state.open_flush and self._rebuilds:
                 state = self._rebuild_ended(seat, state)
+            state = self._relinked(seat, state)
         return state, seat.client
 
     def _prepare(self, seat: Seat, found: State) -> State:
@@ -141,10 +140,12 @@ class Session:
         state = found
         if self._stateful:
             make_database(self.palace)
-        self._quarantine()
+        quarantine_before_open(self.palace, self.fixes, self._stale_seconds)
         if self.fixes.has("version_guard"):
             state = state.changed(chromadb=newest(running_version(), state.chromadb))
-        state = self._trimmed(examine(self.palace, self.fixes, seat, state))
+        state = examine(self.palace, self.fixes, seat, state)
+        if not state.open_flush and self._trims(state):
+            state = state.changed(trim_at=trimming.trim(self.palace))
         if state != found:
             if self.fixes.has("lease"):
                 sweep(self.palace)
@@ -158,19 +159,6 @@ class Session:
             )
         return state
 
-    def _quarantine(self) -> None:
-        """Rename as the report or its review says; ours waits for the note of a death instead."""
-        variant = self.fixes.variant("quarantine")
-        if variant == "reported":
-            quarantine_stale_hnsw(self.palace, self._stale_seconds)
-        elif variant == "reviewed":
-            quarantine_miscounted_hnsw(self.palace)
-
-    def _trimmed(self, state: State) -> State:
-        if state.open_flush or not self._trims(state):
-            return state
-        return state.changed(trim_at=trimming.trim(self.palace))
-
     def _trims(self, state: State) -> bool:
         wanted = self.fixes.has("trim") and self.fixes.has("retention") and state.retained
         return wanted and trimming.due(self.palace, state.trim_at)
@@ -182,9 +170,18 @@ class Session:
         except BaseException:
             seat.leave()
             raise
-        self._publish(seat, state, changed=True)
+        published = self._publish(seat, state, changed=True)
         thin_out(self.palace)
-        return state.changed(open_flush=(), generation=seat.generation)
+        return published
+
+    def _relinked(self, seat: Seat, state: State) -> State:
+        """Bring back what no search finds, once for each time the index was written."""
+        unlinked, seat.unlinked = seat.unlinked, {}
+        for collection, vectors in unlinked.items():
+            with self._noted(seat, state, collection) as noted:
+                readback.relink(seat.client, collection, vectors)
+            state = self._publish(seat, noted, changed=True)
+        return state
 
     def _catch_up(self, seat: Seat, state: State, collection: str) -> None:
         before = readback.fingerprint(self.palace, PICKLE)
@@ -210,7 +207,7 @@ class Session:
             seat.leave()  # what the client holds in memory may differ from what is on disk
             raise
 
-    def _publish(self, seat: Seat, state: State, *, changed: bool) -> None:
+    def _publish(self, seat: Seat, state: State, *, changed: bool) -> State:
         generation = state.next_generation() if changed else state.generation
         left = readback.fingerprint(self.palace) if self.fixes.has("foreign_check") else None
         published = state.changed(open_flush=(), generation=generation, left=left)
@@ -218,6 +215,7 @@ class Session:
             published = published.changed(turn=self._lease.turn(published))
         self._save(published, durable=False)
         seat.generation = generation
+        return published
 
     @contextmanager
     def _seat(self) -> Iterator[Seat]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from palace_store.anatomy.collection_survey import CollectionSurvey
 from palace_store.anatomy.findings import Finding, Severity, some
 from palace_store.anatomy.records import Tables, Watermark, is_segment_id
-from palace_store.anatomy.replay import decode_vector, unreadable
+from palace_store.anatomy.replay import IN_INDEX, decode_vector, unreadable
 
 #: More records than any palace has seen; what a misread BLOB turns into is far above it.
 _SEQ_ID_LIMIT = 1 << 48
@@ -185,7 +185,8 @@ def _answers(each: CollectionSurvey) -> Iterator[Finding]:
 
 
 def _reach(each: CollectionSurvey) -> Iterator[Finding]:
-    ids = each.segment.unreachable() if each.segment is not None else ()
+    lost = each.segment.unreachable() if each.segment is not None else ()
+    ids = tuple(name for name in lost if each.served.get(name) == IN_INDEX)  # not: about to change
     if ids:
         text = f"no link of the index leads to {len(ids)} of its elements, so no search finds them"
         yield from _found("index-unreachable", "warning", text, ids)

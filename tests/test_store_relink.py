@@ -1,0 +1,142 @@
+"""Drawers to which no link of the index leads are found again after the next open."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from palace_lab.processes.exits import WorkerGoneError
+from palace_lab.processes.supervise import CrashPoint, tracing_available
+from palace_store.anatomy import Segment, survey
+from palace_store.anatomy.links import above_ground
+from palace_store.fixes import Fixes
+from palace_store.state import read_state
+
+sys.path.append(str(Path(__file__).parent / "entries"))
+from harm import cut_off
+from store_bench import Bench, Told
+
+pytestmark = [pytest.mark.slow, pytest.mark.s1]
+
+#: With the check of foreign writers the harm, which is done by hand, would lead to a rebuild.
+RELINKING = Fixes.all().without("foreign_check").words()
+WITHOUT = Fixes.all().without("foreign_check", "read_back").words()
+MANY = list(range(40))
+
+
+def index_of(palace: Path) -> Segment:
+    """Return the one index of a palace."""
+    segment = survey(palace).collection("drawers").segment
+    assert segment is not None
+    assert segment.header is not None
+    return segment
+
+
+def unlink(palace: Path, count: int) -> list[str]:
+    """Take every link away from so many drawers on the ground of the index; return their ids."""
+    segment = index_of(palace)
+    assert segment.header is not None
+    links = (segment.path / "link_lists.bin").read_bytes()
+    above = {segment.header.enter_point, *above_ground(links, len(segment.records))}
+    ground = sorted(name for name, element in segment.located.items() if element not in above)
+    for name in ground[:count]:
+        cut_off(segment.path, name)
+    return ground[:count]
+
+
+def written(bench: Bench, name: str) -> Path:
+    """Return a palace of the library with 40 drawers in its index, closed and read back."""
+    palace = bench.directory / name
+    with bench.worker(palace, fixes=RELINKING) as worker:
+        worker.do("put", numbers=MANY)
+        worker.do("close")
+        assert worker.do("state")["is_read_back"]
+    return palace
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_next_open_links_them_again_and_leaves_the_index_where_it_is(
+    bench: Bench, count: int
+) -> None:
+    palace = written(bench, f"cut-{count}")
+    gone = unlink(palace, count)
+    (said,) = survey(palace).findings
+    assert (said.kind, sorted(said.ids)) == ("index-unreachable", gone)
+    before = index_of(palace).path
+    with bench.worker(palace, fixes=RELINKING) as worker:
+        found = worker.do("look")
+        assert found["lost"] == []
+        assert found["documents"] == {f"drawer-{n:04d}": f"{n} at 0" for n in MANY}
+        worker.do("close")
+        assert worker.do("state")["is_read_back"]
+    assert survey(palace).findings == ()
+    assert index_of(palace).path == before
+    assert not list(palace.glob("*.rebuilt-*"))
+
+
+def test_without_the_fix_no_search_finds_them(bench: Bench) -> None:
+    palace = written(bench, "without")
+    gone = unlink(palace, 2)
+    with bench.worker(palace, fixes=WITHOUT) as worker:
+        assert worker.do("look")["lost"] == gone
+
+
+def test_who_closes_leaves_it_to_the_next_open(bench: Bench) -> None:
+    palace = bench.directory / "closing"
+    with bench.worker(palace, fixes=RELINKING) as worker:
+        worker.do("put", numbers=MANY)
+        gone = unlink(palace, 1)
+        worker.do("close")
+        assert not worker.do("state")["is_read_back"]
+        assert worker.do("look")["lost"] == []
+        worker.do("close")
+    assert index_of(palace).located.keys() >= set(gone)
+    assert survey(palace).findings == ()
+
+
+def test_once_linked_nothing_is_written_at_further_opens(bench: Bench) -> None:
+    palace = written(bench, "quiet")
+    unlink(palace, 1)
+    generations = []
+    for _ in range(3):
+        with bench.worker(palace, fixes=RELINKING) as worker:
+            assert worker.do("look")["lost"] == []
+            worker.do("close")
+        generations.append(
+            (
+                read_state(palace).generation,
+                len(survey(palace).collection("drawers").collection.log),
+            )
+        )
+    assert generations[1] == generations[2]
+    assert generations[0][1] == generations[2][1]
+
+
+@pytest.mark.skipif(tracing_available() is not None, reason=str(tracing_available()))
+def test_killed_at_any_write_of_it_nothing_is_lost(bench: Bench) -> None:
+    base = written(bench, "base")
+    gone = unlink(base, 2)
+    k, died = 0, True
+    while died:
+        k += 1
+        palace = bench.copied(base)
+        points = [CrashPoint("write", f"{palace}/*", k)]
+        with bench.worker(palace, fixes=RELINKING, points=points) as worker:
+            died = opens_dead(worker)
+        with bench.worker(palace, fixes=RELINKING) as worker:
+            found = worker.do("look")
+        where = f"killed at write {k}"
+        assert (found["lost"], found["count"]) == ([], len(MANY)), where
+        assert set(gone) <= found["documents"].keys(), where
+    assert k > 5
+
+
+def opens_dead(worker: Told) -> bool:
+    """Open the palace; tell whether the process died of it."""
+    try:
+        worker.do("open")
+    except WorkerGoneError:
+        return True
+    return False
