@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from palace_lab.environments import Environment
+from palace_lab.errors import LabError
 from palace_lab.plan.graph import on_graph
 from palace_lab.plan.steps import (
     AnyStep,
     Begin,
     Do,
+    Fail,
     Finish,
     Held,
     Hold,
@@ -86,3 +88,25 @@ def test_a_process_in_mid_commit_ends_when_it_is_asked_to(arena: Arena) -> None:
     outcome = play(arena, *asked, Release("w"), Finish("w"))
     assert outcome.goals == {"w held": True, "w ended by SIGTERM": True}
     assert [op for _, op, _ in outcome.answers] == ["open", "install_shutdown_handler"]
+
+
+def test_calls_that_are_to_fail_do_and_the_goal_says_so(arena: Arena) -> None:
+    full = Fail("w", "write", "*/knowledge.sqlite3-wal")
+    outcome = play(arena, Do("w", "open"), full, Do("w", "add", {"n": 1}), Do("peer", "read_all"))
+    assert outcome.goals == {"w failed at write */knowledge.sqlite3-wal": True}
+    said = {op: value for _, op, value in outcome.answers}
+    assert said["add"] == {"done": "info", "error": "OperationalError: database or disk is full"}
+    assert said["read_all"]["value"]["triples"] == []
+
+
+def test_where_nothing_came_to_it_the_goal_is_not_reached(arena: Arena) -> None:
+    full = Fail("w", "write", "*/no-such-file")
+    outcome = play(arena, Do("w", "open"), full, Do("w", "add", {"n": 1}))
+    assert outcome.goals == {"w failed at write */no-such-file": False}
+    assert [op for _, op, _ in outcome.answers] == ["open", "add"]
+
+
+def test_a_process_whose_calls_fail_twice_over_is_refused(arena: Arena) -> None:
+    twice = [Fail("w", "write", pattern) for pattern in ("*/a", "*/b")]
+    with pytest.raises(LabError, match="w has two steps that let its calls fail"):
+        play(arena, Do("w", "open"), *twice)

@@ -32,7 +32,7 @@ def replay_command(plan_file: Path, times: int, keep: Path | None) -> int:
     )
     for reason in refused.values():
         raise RefusedError(reason)
-    traced = any(isinstance(step, steps.Crash | steps.Hold) for step in plan.steps)
+    traced = any(isinstance(step, steps.TRACED) for step in plan.steps)
     if traced and (reason := why_no_tracing()):
         raise RefusedError(reason)
     trials: list[Trial] = []

@@ -95,6 +95,19 @@ class Hold(Step, frozen=True, tag="hold"):
     k: int = 1
 
 
+class Fail(Step, frozen=True, tag="fail"):
+    """From its k-th matching system call on, let each of a process fail, as on a full disk.
+
+    The calls are not executed and return `errno`. At most one for each process.
+    """
+
+    process: str
+    syscall: str
+    pattern: str
+    errno: str = "ENOSPC"
+    k: int = 1
+
+
 class Held(Step, frozen=True, tag="held"):
     """Wait until a process has come to the call that `Hold` stops it at, and leave it there.
 
@@ -174,6 +187,7 @@ AnyStep = (
     | Alternate
     | Crash
     | Hold
+    | Fail
     | Held
     | Release
     | Kill
@@ -185,6 +199,9 @@ AnyStep = (
     | Elapse
     | Backdate
 )
+
+#: Steps for which a process is traced.
+TRACED = (Crash, Hold, Fail)
 
 
 def write(process: str, count: int, *, first: int = 0, batch: int = 10, **args: Any) -> Do:

@@ -79,7 +79,7 @@ def why_refused(
             reason = refused.get(release, f"no environment for chromadb {release}")
             # A scenario that does not depend on chromadb stays without one if there is none at all.
             return next(iter(refused.values()), reason) if release == SQLITE else reason
-    traced = any(isinstance(step, steps.Crash | steps.Hold) for step in plan.steps)
+    traced = any(isinstance(step, steps.TRACED) for step in plan.steps)
     return no_tracing if traced else ""
 
 

@@ -107,7 +107,7 @@ class Cast:
         families = {
             step.syscall
             for step in self._plan.steps
-            if isinstance(step, steps.Crash | steps.Hold) and step.process == name
+            if isinstance(step, steps.TRACED) and step.process == name
         }
         process = self._plan.process(name)
         self.workers[name] = launch(

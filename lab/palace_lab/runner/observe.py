@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,7 +25,7 @@ from palace_lab.plan.model import Plan
 from palace_lab.processes.exits import Exit, Limits
 from palace_lab.processes.supervise import Worker
 from palace_lab.runner.arena import Arena
-from palace_lab.runner.cast import Outcome
+from palace_lab.runner.cast import Checked, Outcome
 from palace_lab.runner.deadline import Deadline
 from palace_lab.runner.launch import launch
 
@@ -77,6 +78,27 @@ def observe(
     finally:
         worker.close()
     return Observation(observer, tuple(looks), ended)
+
+
+def look_midway(
+    arena: Arena,
+    plan: Plan,
+    directory: Path,
+    number: int,
+    told: tuple[Call, ...],
+    outcome: Outcome,
+    *,
+    deadline: Deadline,
+    baseline: Baseline | None,
+) -> Checked:
+    """Look at a copy of a trial's palace after step `number`; the palace itself stays as it is."""
+    place = directory / f"check-{number}"
+    for name in ("history", "logs"):
+        (place / name).mkdir(parents=True)
+    shutil.copytree(directory / "palace", place / "palace", symlinks=True)
+    evidence = look(arena, plan, place, told, outcome, deadline=deadline, baseline=baseline)
+    shutil.rmtree(place / "palace")
+    return Checked(number, plan.release, evidence)
 
 
 def look(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -20,9 +19,11 @@ from palace_lab.processes.exits import Limits
 from palace_lab.processes.points import Action, CrashPoint, Hit
 from palace_lab.processes.supervise import wait_any
 from palace_lab.runner.arena import Arena
-from palace_lab.runner.cast import Cast, Checked, Outcome
+from palace_lab.runner.cast import Cast, Outcome
 from palace_lab.runner.deadline import Deadline
-from palace_lab.runner.observe import look
+from palace_lab.runner.observe import look_midway
+
+_SIGNALS = {steps.Stop: ("stop", signal.SIGSTOP), steps.Continue: ("continue", signal.SIGCONT)}
 
 
 class Stage:
@@ -51,6 +52,7 @@ class Stage:
         self._recording = recording
         self._armed: list[tuple[int, steps.Crash]] = []
         self._held: dict[str, Hit] = {}
+        self._failing: dict[str, steps.Fail] = {}
         self._terminated: list[str] = []
         self._step_number = 0
 
@@ -115,17 +117,15 @@ class Stage:
 
     @_perform.register
     def _(self, step: steps.Alternate) -> None:
-        first = step.first
-        for _ in range(step.rounds):
-            for process in step.processes:
-                self._perform(steps.write(process, step.batch, first=first, batch=step.batch))
-                first += step.batch
+        for turn, process in enumerate(step.processes * step.rounds):
+            begin = step.first + turn * step.batch
+            self._perform(steps.write(process, step.batch, first=begin, batch=step.batch))
 
     @_perform.register
     def _(self, step: steps.Crash) -> None:
-        action: Action = "record" if self._recording else "die"
         if step.k is None and not self._recording:
             raise LabError(f"the crash point {step.syscall} {step.pattern} was never recorded")
+        action: Action = "record" if self._recording else "die"
         point = CrashPoint(step.syscall, step.pattern, k=step.k or 1, action=action)
         if self.cast.arm(step.process, point):
             self._armed.append((self._step_number, step))
@@ -134,10 +134,18 @@ class Stage:
 
     @_perform.register
     def _(self, step: steps.Hold) -> None:
-        point = CrashPoint(
-            step.syscall, step.pattern, k=step.k, action="wait", hold_s=2 * self._deadline.seconds
-        )
+        hold_s = 2 * self._deadline.seconds
+        point = CrashPoint(step.syscall, step.pattern, step.k, "wait", hold_s=hold_s)
         self.cast.arm(step.process, point)
+
+    @_perform.register
+    def _(self, step: steps.Fail) -> None:
+        if self._failing.setdefault(step.process, step) is not step:
+            raise LabError(f"{step.process} has two steps that let its calls fail; give it one")
+        where = (step.syscall, step.pattern, step.k)
+        if not self._recording:  # recorded as well: a goal has to know whether it came to that
+            self.cast.arm(step.process, CrashPoint(*where, "record"))
+            self.cast.arm(step.process, CrashPoint(*where, "fail", step.errno, None))
 
     @_perform.register
     def _(self, step: steps.Held) -> None:
@@ -152,16 +160,14 @@ class Stage:
     def _(self, step: steps.Release) -> None:
         if step.process not in self._held:
             self._perform(steps.Held(step.process))
-        hit = self._held.pop(step.process, None)
-        if hit is not None:
+        if (hit := self._held.pop(step.process, None)) is not None:
             self.cast.fault("release", f"{step.process} at {hit.syscall} {hit.path}")
             self.cast.workers[step.process].resume(hit)
 
     @_perform.register
     def _(self, step: steps.Kill) -> None:
-        worker = self.cast.worker(step.process)
         self.cast.fault("kill", step.process)
-        worker.kill()
+        self.cast.worker(step.process).kill()
         self.cast.bury(step.process)
 
     @_perform.register
@@ -172,15 +178,12 @@ class Stage:
         if step.process not in self.cast.pending:
             self.cast.expect_end(step.process)
 
-    @_perform.register
-    def _(self, step: steps.Stop) -> None:
-        self.cast.fault("stop", step.process)
-        self.cast.worker(step.process).signal(signal.SIGSTOP)
-
-    @_perform.register
-    def _(self, step: steps.Continue) -> None:
-        self.cast.fault("continue", step.process)
-        self.cast.worker(step.process).signal(signal.SIGCONT)
+    @_perform.register(steps.Stop)
+    @_perform.register(steps.Continue)
+    def _(self, step: steps.Stop | steps.Continue) -> None:
+        word, number = _SIGNALS[type(step)]
+        self.cast.fault(word, step.process)
+        self.cast.worker(step.process).signal(number)
 
     @_perform.register
     def _(self, step: steps.Close) -> None:
@@ -195,25 +198,20 @@ class Stage:
                 f"step {self._step_number} checks the palace while {', '.join(living)} may still "
                 "write to it; close these processes before"
             )
-        plan = self._plan.changed(
-            release=step.release or self._plan.release,
-            observers=step.observers or self._plan.observers,
-        )
-        place = self._directory / f"check-{self._step_number}"
-        for name in ("history", "logs"):
-            (place / name).mkdir(parents=True)
-        shutil.copytree(self.palace, place / "palace", symlinks=True)
-        evidence = look(
+        checked = look_midway(
             self._arena,
-            plan,
-            place,
+            self._plan.changed(
+                release=step.release or self._plan.release,
+                observers=step.observers or self._plan.observers,
+            ),
+            self._directory,
+            self._step_number,
             tuple(calls([*self._earlier, *merge(self._directory / "history")])),
             self.cast.outcome,
             deadline=self._deadline,
             baseline=self._baseline,
         )
-        self.cast.outcome.checked.append(Checked(self._step_number, plan.release, evidence))
-        shutil.rmtree(place / "palace")
+        self.cast.outcome.checked.append(checked)
 
     @_perform.register
     def _(self, step: steps.Elapse) -> None:
@@ -222,18 +220,20 @@ class Stage:
 
     @_perform.register
     def _(self, step: steps.Backdate) -> None:
-        touched = 0
-        for path in sorted(self.palace.glob(step.pattern)):
+        paths = sorted(self.palace.glob(step.pattern))
+        for path in paths:
             status = path.stat()
             self.cast.fault("backdate", f"{path.relative_to(self.palace)} by {step.seconds} s")
             os.utime(path, (status.st_atime - step.seconds, status.st_mtime - step.seconds))
-            touched += 1
-        self.cast.outcome.goals[f"backdated {step.pattern}"] = touched > 0
+        self.cast.outcome.goals[f"backdated {step.pattern}"] = bool(paths)
 
     def _end(self, name: str) -> None:
         """End a process in good order, and take note of the crash points it came to."""
         self.cast.end(name)
         worker = self.cast.workers[name]
+        if (failing := self._failing.get(name)) is not None and not self._recording:
+            goal = f"{name} failed at {failing.syscall} {failing.pattern}"
+            self.cast.outcome.goals[goal] = len(worker.recorded()) >= failing.k
         for number, step in self._armed:
             if step.process != name or number in self.cast.outcome.recorded:
                 continue
@@ -241,8 +241,8 @@ class Stage:
                 self.cast.outcome.recorded[number] = len(worker.recorded())
             else:
                 ended = self.cast.outcome.exits[name]
-                reached = ended.signal == signal.SIGKILL and ended.by_lab
-                self.cast.outcome.goals[_killed_at(step)] = reached
+                died = ended.signal == signal.SIGKILL and ended.by_lab
+                self.cast.outcome.goals[_killed_at(step)] = died
                 self.cast.outcome.recorded[number] = step.k or 0
 
 
