@@ -203,6 +203,19 @@ def reading(op: str, value: Any, *calls: Call, at: int = 5, **values: Any) -> Ev
     )  # fmt: skip
 
 
+def after_a_list(found: Any, *calls: Call) -> Evidence:
+    """Evidence of a living process that listed a drawer whose writer died, and then searched."""
+    asked = [
+        replace(call(op, 0, count=0, at=at, process="reader"))
+        for op, at in (("listed", 6), ("found", 8))
+    ]
+    return evidence(
+        observed(), exits={"writer": KILLED},
+        calls=[WROTE, call("add", 20, None, at=3), *calls, *asked],
+        answers=(("reader", "listed", texts([*DRAWERS, 20])), ("reader", "found", found)),
+    )  # fmt: skip
+
+
 def searched(*missing: int, errors: dict[str, int] | None = None) -> dict[str, Any]:
     """What a search by the vectors of all ten drawers comes to."""
     return {"looked_up": 10, "second_look": [], "missing": list(missing), "errors": errors or {}}
@@ -372,6 +385,8 @@ FOUND = [
          reading("listed", texts(DRAWERS), WROTE, UPSERTED, fresh=observed(revisions=[(9, 1)]))),
     Case("a living process does not find a drawer", "reads", "stale-read",
          reading("found", searched(7), WROTE)),
+    Case("a living process does not find what it was given in a list", "reads", "stale-read",
+         after_a_list(searched(20))),
     Case("a living process counts too few", "reads", "stale-read", reading("count", 9, WROTE)),
     Case("a living process counts too many", "reads", "stale-read", reading("count", 11, WROTE)),
     Case("the searches of a living process fail loudly", "reads", "finding-id",
@@ -475,6 +490,10 @@ HEALTHY = {
     "a living process was told all there was": reading("listed", texts(DRAWERS), WROTE),
     "… counted it": reading("count", 10, WROTE),
     "… found it": reading("found", searched(), WROTE),
+    "… did not find what a list had and then was deleted": after_a_list(
+        searched(20), call("delete", 20, at=7)
+    ),
+    "… found what a list had and nobody was promised": after_a_list(searched()),
     "… asked before it was written": reading("listed", texts([]), call("add", 0, count=10, at=9)),
     "… asked while it was written": reading("count", 3, call("add", 0, count=10, at=5)),
     "… asked while it was deleted": reading(

@@ -1,6 +1,7 @@
 """What a living process reads agrees with what everybody had been told when it asked.
 
 A process that keeps its index in memory can go on answering from it long after a peer has written.
+What a process was given in a list it must find as well, be it a drawer nobody was promised.
 Judged are the reads a plan asks for; calls under way at the same time may or may not be seen yet.
 """
 
@@ -22,10 +23,16 @@ from palace_lab.plan.model import Plan
 def check(evidence: Evidence) -> list[Violation]:
     """Report each kind of read that contradicts what came before it, once for each process."""
     violations: dict[tuple[str, str, str], Violation] = {}
-    for call, value in _reads(evidence):
+    listed: dict[str, set[int]] = {}
+    for call, value in sorted(_reads(evidence), key=lambda read: read[0].begin.time_ns):
         process, op = call.begin.process, call.begin.op
         known = _before(call, evidence.calls)
-        for sentence in _JUDGES[op](value, known, evidence.plan):
+        sentences = list(_JUDGES[op](value, known, evidence.plan))
+        if op == "listed":
+            listed[process] = set(value["numbers"])
+        elif op == "found":
+            sentences += _given(value, listed.get(process, set()), known)
+        for sentence in sentences[:1]:
             said = f"process {process}, asked for {op!r}, {sentence}"
             violations.setdefault((process, op, ""), Violation("reads", "stale-read", said))
         for text in value["errors"] if op == "found" else ():
@@ -81,6 +88,18 @@ def _found(value: Any, known: list[Call], _: Plan) -> Iterator[str]:
     lost = sorted(set(expected.must) & set(value["missing"]))
     if len(lost) > sum(value["errors"].values()):
         yield f"did not find {len(lost)} drawers by their own vectors: {some(lost)}"
+
+
+def _given(value: Any, listed: set[int], known: list[Call]) -> Iterator[str]:
+    deleted = {
+        number
+        for call in known
+        if call.begin.op == "delete" and call.phase != "fail"
+        for number in range(call.begin.first, call.begin.first + call.begin.count)
+    }
+    lost = sorted((listed & set(value["missing"])) - deleted)
+    if len(lost) > sum(value["errors"].values()):
+        yield f"did not find {len(lost)} drawers that it had been given in a list: {some(lost)}"
 
 
 def _count(value: Any, known: list[Call], _: Plan) -> Iterator[str]:
