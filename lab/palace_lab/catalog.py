@@ -27,6 +27,7 @@ class Listed:
     sentence: str
     path: Path
     scenario: Scenario
+    seeded_as: str = ""  # the scenario whose trials have the same seeds, if it is another
 
     @property
     def system(self) -> str:

@@ -10,6 +10,7 @@ import sys
 import click
 
 from palace_lab import __version__
+from palace_lab.commands.ablate import ablate_command
 from palace_lab.commands.bench import bench_command
 from palace_lab.commands.hop import hop_command
 from palace_lab.commands.listing import list_command
@@ -38,6 +39,7 @@ COMMANDS = (
     replay_command,
     sweep_command,
     hop_command,
+    ablate_command,
     bench_command,
     envs,
 )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from palace_lab.catalog import Listed, find_scenarios, select
 from palace_lab.environments import Environment, ensure, resolve_release
-from palace_lab.errors import RefusedError
+from palace_lab.errors import RefusedError, UsageError
 from palace_lab.processes.supervise import tracing_available
+from palace_lab.runner.cells import shown_releases
+from palace_lab.scenario import SQLITE, Size
 
 Tell = Callable[[str], None]
 
@@ -41,3 +44,27 @@ def why_no_tracing() -> str:
 def default_reports() -> Path:
     """Return where runs write: `reports/` of the current folder."""
     return Path.cwd() / "reports"
+
+
+def chosen(names: tuple[str, ...], *, nightly: bool) -> list[Listed]:
+    """Return the scenarios named, or all; a nightly one only if it is asked for."""
+    found = select(find_scenarios(), names)
+    by_name = {name for name in names if "/" in name}
+    kept = [each for each in found if nightly or not each.scenario.nightly or each.name in by_name]
+    if not kept:
+        raise UsageError("every scenario chosen is a nightly one; add --nightly to run it")
+    return kept
+
+
+def others(scenarios: list[Listed], asked: list[str]) -> set[str]:
+    """Return releases that scenarios have rows for or that plans name, asked for or not."""
+    named: set[str] = set()
+    for each in scenarios:
+        rows = shown_releases(each.scenario, asked)
+        named |= {release for release in rows if release != SQLITE}
+        if not rows:
+            continue
+        for arm in each.scenario.arms():
+            plan = each.scenario.plan_for(arm, "", 0, Size(), each.name)
+            named |= plan.releases() - {""}
+    return named

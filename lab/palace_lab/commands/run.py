@@ -8,9 +8,14 @@ from pathlib import Path
 
 import click
 
-from palace_lab.catalog import Listed, find_scenarios, select
-from palace_lab.commands.prepare import default_reports, provide, resolve_all, why_no_tracing
-from palace_lab.errors import UsageError
+from palace_lab.commands.prepare import (
+    chosen,
+    default_reports,
+    others,
+    provide,
+    resolve_all,
+    why_no_tracing,
+)
 from palace_lab.judge.results import TrialRecord
 from palace_lab.report.console import Console
 from palace_lab.report.junit import write_junit
@@ -20,8 +25,8 @@ from palace_lab.report.summary import write_summary
 from palace_lab.report.terminal import RunProgress
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.campaign import Campaign, Order
-from palace_lab.runner.cells import PROFILES, SEED_VARIABLE, campaign_seed, shown_releases
-from palace_lab.scenario import RELEASES, SQLITE, Size
+from palace_lab.runner.cells import PROFILES, SEED_VARIABLE, campaign_seed
+from palace_lab.scenario import RELEASES, Size
 
 
 @click.command("run")
@@ -58,7 +63,7 @@ def run_command(
     offline: bool,
 ) -> int:
     """Run scenarios (all, or those named) on their arms, and print the table of verdicts."""
-    scenarios = _chosen(names, nightly=nightly)
+    scenarios = chosen(names, nightly=nightly)
     asked = resolve_all(releases)
     previous: list[TrialRecord] = []
     if resume is not None:
@@ -66,7 +71,7 @@ def run_command(
         previous = read_records(directory.results_path)
     else:
         directory = RunDirectory.create(report_dir or default_reports())
-    needed = resolve_all({*(asked or RELEASES), *_others(scenarios, asked)})
+    needed = resolve_all({*(asked or RELEASES), *others(scenarios, asked)})
     counts = PROFILES[profile] if trials is None else PROFILES[profile].with_trials(trials)
     with ExitStack() as stack:
         progress = stack.enter_context(RunProgress(Console()))
@@ -91,26 +96,3 @@ def run_command(
             raise directory.broke_off(error) from error
         progress.finish(result, directory.path)
     return int(result.exit_code)
-
-
-def _chosen(names: tuple[str, ...], *, nightly: bool) -> list[Listed]:
-    chosen = select(find_scenarios(), names)
-    by_name = {name for name in names if "/" in name}
-    kept = [each for each in chosen if nightly or not each.scenario.nightly or each.name in by_name]
-    if not kept:
-        raise UsageError("every scenario chosen is a nightly one; add --nightly to run it")
-    return kept
-
-
-def _others(scenarios: list[Listed], asked: list[str]) -> set[str]:
-    """Return releases that scenarios have rows for or that plans name, asked for or not."""
-    named: set[str] = set()
-    for each in scenarios:
-        rows = shown_releases(each.scenario, asked)
-        named |= {release for release in rows if release != SQLITE}
-        if not rows:
-            continue
-        for arm in each.scenario.arms():
-            plan = each.scenario.plan_for(arm, "", 0, Size(), each.name)
-            named |= plan.releases() - {""}
-    return named

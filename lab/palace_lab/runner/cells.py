@@ -87,7 +87,8 @@ class Cell:
 
     def trial_seed(self, index: int) -> int:
         """Return the seed of one trial: the same for all arms, so that they differ in nothing."""
-        return derived_seed(self.seed, self.listed.name, self.release, index)
+        named = self.listed.seeded_as or self.listed.name
+        return derived_seed(self.seed, named, self.release, index)
 
     def tried(self) -> list[Tried]:
         """Return the trials so far, in the order of their numbers."""

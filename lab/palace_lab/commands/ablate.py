@@ -1,0 +1,153 @@
+"""`palace-lab ablate`: every fix switched off alone, then in pairs where none alone is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from palace_lab.commands.prepare import (
+    chosen,
+    default_reports,
+    others,
+    provide,
+    resolve_all,
+    why_no_tracing,
+)
+from palace_lab.errors import ExitCode, UsageError
+from palace_lab.judge.ablation import CONTROL, KEPT, Ablation, Removal, Spot
+from palace_lab.judge.results import Row, RunResult
+from palace_lab.report import ablation as words
+from palace_lab.report.console import STYLES, Console
+from palace_lab.report.records import read_records
+from palace_lab.report.rundir import RunDirectory
+from palace_lab.report.terminal import RunProgress
+from palace_lab.runner import ablation
+from palace_lab.runner.arena import Arena
+from palace_lab.runner.campaign import Campaign, Order
+from palace_lab.runner.cells import SEED_VARIABLE, Profile, campaign_seed
+from palace_lab.scenario import RELEASES
+
+
+@click.command("ablate")
+@click.argument("names", nargs=-1, metavar="[SCENARIO|SYSTEM]...")
+@click.option("--fix", "fixes", multiple=True, help="Only this fix; may be repeated.")
+@click.option("--release", "releases", multiple=True, help="Only this chromadb; may be repeated.")
+@click.option("--nightly", is_flag=True, help="Also the scenarios that take longer.")
+@click.option("--trials", type=click.IntRange(1, 1000), default=3, show_default=True)
+@click.option("--seed", type=int, help=f"Default: ${SEED_VARIABLE}, else 1.")
+@click.option("--jobs", type=click.IntRange(1, 64), help="Trials at once; default: cores.")
+@click.option("--report-dir", type=click.Path(path_type=Path), help="Default: ./reports.")
+@click.option("--resume", type=click.Path(path_type=Path), help="Go on with an interrupted one.")
+@click.option("--offline", is_flag=True, help="Use only environments that are built already.")
+def ablate_command(
+    names: tuple[str, ...],
+    fixes: tuple[str, ...],
+    releases: tuple[str, ...],
+    nightly: bool,
+    trials: int,
+    seed: int | None,
+    jobs: int | None,
+    report_dir: Path | None,
+    resume: Path | None,
+    offline: bool,
+) -> int:
+    """Switch each fix off, and say which scenario fails without it.
+
+    Exits with 6 if a fix that nothing else asks for is not shown to be needed, with 1 if a scenario
+    fails with every fix on.
+    """
+    tried = _fixes(fixes)
+    listed = chosen(names, nightly=nightly)
+    asked = resolve_all(releases)
+    console = Console()
+    if resume is None:
+        directory = RunDirectory.create(report_dir or default_reports())
+    else:
+        directory = RunDirectory.open_existing(resume)
+    needed = resolve_all({*(asked or RELEASES), *others(listed, asked)})
+    with ExitStack() as stack:
+        progress = stack.enter_context(RunProgress(console))
+        environments, refused = provide(needed, progress.environment, offline=offline)
+        arena = stack.enter_context(Arena(environments, scratch_root=None))
+        spots: list[Spot] = []
+
+        def run(removals: Sequence[Removal]) -> RunResult:
+            order = Order(
+                scenarios=ablation.without(listed, removals),
+                releases=[each.release for each in environments],
+                asked=asked,
+                refused=refused,
+                profile=Profile(f"{trials} trials", off=trials, fixed=0),
+                seed=campaign_seed(seed),
+                jobs=jobs or os.cpu_count() or 1,
+                no_tracing=why_no_tracing(),
+            )
+            done = read_records(directory.results_path)
+            result = Campaign(arena, order, directory, _Quiet(progress)).run(done)
+            spots.extend(ablation.gather(listed, removals, result))
+            return result
+
+        try:
+            result = run(ablation.singles(tried))
+            pairs = ablation.couples(Ablation(tuple(spots)).idle(tried))
+            if pairs and not result.interrupted:
+                result = run(pairs)
+            found = Ablation(tuple(spots))
+            words.write_ablation(found, tried, directory.path)
+        except OSError as error:
+            raise directory.broke_off(error) from error
+    return _tell(console, found, tried, directory, result)
+
+
+class _Quiet:
+    """Shows of the rows only those that failed: here these are what is looked for."""
+
+    def __init__(self, progress: RunProgress) -> None:
+        self._progress = progress
+        self.start = progress.start
+        self.trial_done = progress.trial_done
+
+    def row_done(self, row: Row) -> None:
+        """Say that a scenario fails without what it was robbed of."""
+        arm = row.arm("off")
+        if arm is not None and any(each.signature for each in arm.trials):
+            said = ", ".join(f"{name} {count}" for name, count in arm.verdict.outcomes)
+            self._progress.note(f"{row.scenario} on {row.release}: {said}")
+
+
+def _fixes(asked: tuple[str, ...]) -> list[str]:
+    known = ablation.all_fixes()
+    for name in asked:
+        if name not in known:
+            raise UsageError(f"there is no fix named {name!r}; the fixes are: {', '.join(known)}")
+    return [name for name in known if name in asked or not asked]
+
+
+def _tell(
+    console: Console,
+    found: Ablation,
+    tried: list[str],
+    directory: RunDirectory,
+    result: RunResult,
+) -> int:
+    console.say()
+    for line in words.lines(found, tried):
+        console.say(line, hang=4)
+    for line in words.troubles(found):
+        console.say(line, STYLES["bad"], hang=2)
+    console.say()
+    console.say(f"{sum(spot.tried for spot in found.spots)} trials · {directory.path}", "dim")
+    if result.interrupted:
+        console.say("interrupted: go on with palace-lab ablate --resume reports/latest")
+        return int(ExitCode.INTERRUPTED)
+    if any(spot.red for spot in found.of(CONTROL)):
+        return int(ExitCode.VIOLATED)
+    if words.troubles(found):
+        return int(ExitCode.UNKNOWN)
+    own = [fix for fix in tried if fix not in KEPT and found.tried(fix)]
+    unneeded = [fix for fix in own if not words.shown(found, fix)]
+    return int(ExitCode.VACUOUS if unneeded else ExitCode.PROMISED)

@@ -1,0 +1,98 @@
+"""Ablation: every scenario's fixed arm is run again with a fix off, and once with none off.
+
+Rules:
+- A fix of the knowledge graph is tried on plans that have one, the others on plans with drawers.
+- The trials of all removals have the same seeds, so that they differ in the fixes alone.
+- A race counts its trials like any other plan: what it shows, it shows; what not, with its n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+from palace_lab.catalog import Listed
+from palace_lab.judge.ablation import CONTROL, Removal, Spot
+from palace_lab.judge.results import RunResult, TrialRecord
+from palace_lab.plan.model import Plan
+from palace_lab.scenario import Scenario, Size
+from palace_store.fixes import KNOWN
+
+_GRAPH = frozenset({"triples", "mixed"})
+_DRAWERS = frozenset({"palace", "mixed"})
+
+
+def concerns(fix: str, plan: Plan) -> bool:
+    """Tell whether a plan has what a fix is for."""
+    targets = {plan.target, *(process.target for process in plan.processes)}
+    return bool(targets & (_GRAPH if fix.startswith("kg_") else _DRAWERS))
+
+
+def singles(fixes: Iterable[str]) -> list[Removal]:
+    """Return the control, and each fix alone."""
+    return [CONTROL, *((fix,) for fix in fixes)]
+
+
+def couples(idle: Sequence[str]) -> list[Removal]:
+    """Return every pair of fixes that may stand in for each other."""
+    return [
+        pair for pair in combinations(idle, 2) if len({fix.startswith("kg_") for fix in pair}) == 1
+    ]
+
+
+def without(listed: Iterable[Listed], removals: Sequence[Removal]) -> list[Listed]:
+    """Return a scenario for each scenario and removal that concerns it: its `off` arm is that."""
+    return [
+        replace(
+            each,
+            name=_name(each.name, removed),
+            scenario=_ablated(each.scenario, removed),
+            seeded_as=each.name,
+        )
+        for each in listed
+        for removed in removals
+        if all(concerns(fix, _any_plan(each)) for fix in removed)
+    ]
+
+
+def gather(listed: Iterable[Listed], removals: Sequence[Removal], result: RunResult) -> list[Spot]:
+    """Read a finished run of `without` the same scenarios and removals."""
+    meant = {
+        _name(each.name, removed): (each.name, removed) for each in listed for removed in removals
+    }
+    spots = []
+    for row in result.rows:
+        scenario, removed = meant[row.scenario]
+        arm = row.arm("off")
+        trials: Sequence[TrialRecord] = () if arm is None else arm.trials
+        failed = [each for each in trials if each.signature is not None and not each.lab_error]
+        trouble = next((each.lab_error for each in trials if each.lab_error), row.refused)
+        names = tuple(sorted({str(each.signature) for each in failed}))
+        spots.append(Spot(scenario, row.release, removed, len(failed), len(trials), names, trouble))
+    return spots
+
+
+def all_fixes() -> list[str]:
+    """Return the names of all fixes, in the order the library lists them."""
+    return list(KNOWN)
+
+
+def _name(scenario: str, removed: Removal) -> str:
+    words = [fix.replace("_", "-") for fix in removed]
+    return f"{scenario}-without-{'-and-'.join(words) or 'nothing'}"
+
+
+def _ablated(scenario: Scenario, removed: Removal) -> Scenario:
+    return replace(
+        scenario,
+        off=scenario.fixed.without(*removed),
+        as_reported=None,
+        wrong=None,
+        probability=None,
+    )
+
+
+def _any_plan(listed: Listed) -> Plan:
+    scenario = listed.scenario
+    return scenario.plan_for(scenario.arms()[-1], "", 0, Size(), listed.name)
