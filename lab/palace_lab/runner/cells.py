@@ -48,6 +48,8 @@ class Profile:
 PROFILES = {
     "quick": Profile("quick", off=5, fixed=5),
     "full": Profile("full", off=20, fixed=100),
+    # For plans that are others in each trial: more of the same plan shows little.
+    "campaign": Profile("campaign", off=20, fixed=2000),
 }
 
 
