@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from palace_lab.errors import RefusedError
 from palace_lab.processes import janitor, roots, scratch
 from palace_lab.processes.scratch import ScratchDirectory, run_id_of, sweep
 
+NOBODY = 65534
 SLEEP = [sys.executable, "-I", "-S", "-c", "import time; print(flush=True); time.sleep(600)"]
 
 
@@ -93,6 +95,22 @@ def test_stale_directories_are_swept_and_nothing_else(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([alive, unmarked, other])
     with ScratchDirectory(tmp_path):
         assert not alive.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a moment")
+def test_what_belongs_to_another_user_is_passed_over() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        root.chmod(0o755)
+        theirs = made(root, "theirs")
+        theirs.chmod(0o700)
+        os.seteuid(NOBODY)
+        try:
+            assert sweep(root) == []
+        finally:
+            os.seteuid(0)
+        assert (theirs / janitor.MARKER).exists()
+        assert sweep(root) == [theirs]
 
 
 @pytest.mark.parametrize("wrong", ["name", "id", "marker"])

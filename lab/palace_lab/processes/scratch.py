@@ -79,8 +79,6 @@ def sweep(root: Path) -> list[Path]:
     """Remove the scratch directories in `root` whose run is no more; return them."""
     removed = []
     for place in root.glob(f"{PREFIX}*"):
-        if not (place / MARKER).is_file():
-            continue
         try:
             lock_fd = os.open(place / _LOCK, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
@@ -90,8 +88,9 @@ def sweep(root: Path) -> list[Path]:
         except BlockingIOError:
             continue  # its run is alive
         else:
-            remove_tree(place)
-            removed.append(place)
+            if (place / MARKER).is_file():
+                remove_tree(place)
+                removed.append(place)
         finally:
             os.close(lock_fd)
     return removed
