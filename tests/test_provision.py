@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from palace_lab.errors import RefusedError
-from palace_lab.provision import buildonce, dirlock, indexes
+from palace_lab.provision import buildonce, dirlock, indexes, uvtool
+
+NOBODY = 65534
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["shared", "alone"])
@@ -184,3 +187,21 @@ def test_the_ground_of_the_bootstrap_needs_only_the_standard_library(module: str
     program = f"import sys; sys.path.insert(0, sys.argv[1]); import palace_lab.provision.{module}"
     command = [sys.executable, "-I", "-S", "-c", program, str(lab)]
     subprocess.run(command, check=True, timeout=60)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a moment")
+def test_a_place_of_another_user_is_refused_in_one_sentence() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        theirs = Path(directory) / "theirs"
+        theirs.mkdir(mode=0o700)
+        theirs.parent.chmod(0o755)
+        wanted = theirs / "environments" / "chroma"
+        os.seteuid(NOBODY)
+        try:
+            with pytest.raises(PermissionError) as raised:
+                buildonce.is_complete(wanted)
+            said = str(uvtool.refuse_os_error(raised.value, wanted))
+        finally:
+            os.seteuid(0)
+    assert said.startswith(f"cannot write {wanted}: Permission denied (")
+    assert "bytes are free there" in said

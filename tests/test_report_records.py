@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -210,6 +211,18 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path
         assert said.startswith(f"cannot write reports to {place}: ")
         assert said.endswith("; choose another with --report-dir")
         assert int(caught.value.exit_code) == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.ENOSPC, "make room"), (errno.EMFILE, "allow more open files (ulimit -n)")],
+)
+def test_a_run_that_breaks_off_says_what_to_do(tmp_path: Path, number: int, remedy: str) -> None:
+    run = RunDirectory.create(tmp_path)
+    said = str(run.broke_off(OSError(number, os.strerror(number))))
+    assert f": {os.strerror(number)}; " in said
+    assert remedy in said
+    assert said.endswith(f"palace-lab run --resume {run.path}")
 
 
 def test_only_a_directory_of_a_run_is_gone_on_with(tmp_path: Path) -> None:

@@ -104,9 +104,9 @@ def silent(_sentence: str) -> None:
 
 
 def nearest_directory(path: Path) -> Path:
-    """Return the path itself, or the first directory above it that exists."""
+    """Return the path itself, or the first directory above it that is there for this user."""
     for candidate in (path, *path.parents):
-        if candidate.is_dir():
+        if os.path.isdir(candidate):  # noqa: PTH112  (Path.is_dir raises where it may not look)
             return candidate
     return Path("/")
 

@@ -9,6 +9,7 @@ left alone.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import re
 import secrets
@@ -78,9 +79,12 @@ class RunDirectory:
     def broke_off(self, error: OSError) -> LabError:
         """Return the error that ends a run which the system let write, or read, no more."""
         where = error.filename or self.path
+        remedy = "make room, or put back what was removed"
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            remedy = "allow more open files (ulimit -n)"
         return LabError(
             f"the run broke off: {where}: {error.strerror}; what was decided is in {self.path}: "
-            f"make room, or put back what was removed, then: palace-lab run --resume {self.path}"
+            f"{remedy}, then: palace-lab run --resume {self.path}"
         )
 
     def relative(self, path: Path) -> str:
