@@ -145,6 +145,12 @@ def test_only_the_first_paragraph_of_a_docstring_is_its_sentence(tmp_path: Path)
     assert load_scenario(path, tmp_path).sentence == "A thing breaks in two."
 
 
+def test_a_folder_without_scenarios_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "readme.txt").touch()
+    with pytest.raises(UsageError, match=f"{tmp_path} has no scenario file that can be read"):
+        find_scenarios(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from palace_lab.environments import inventory
 from palace_lab.errors import RefusedError
 from palace_lab.provision import buildonce, dirlock, indexes, uvtool
 
@@ -201,6 +202,8 @@ def test_a_place_of_another_user_is_refused_in_one_sentence() -> None:
             with pytest.raises(PermissionError) as raised:
                 buildonce.is_complete(wanted)
             said = str(uvtool.refuse_os_error(raised.value, wanted))
+            with pytest.raises(RefusedError, match=f"cannot read {wanted.parent}: Permission"):
+                inventory.list_environments(theirs)
         finally:
             os.seteuid(0)
     assert said.startswith(f"cannot write {wanted}: Permission denied (")

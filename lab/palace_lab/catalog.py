@@ -52,6 +52,11 @@ def find_scenarios(directory: Path | None = None) -> list[Listed]:
     """Return every scenario, by name."""
     root = scenarios_directory() if directory is None else directory
     found = [load_scenario(path, root) for path in sorted(root.rglob("*.py")) if _is_one(path)]
+    if not found:
+        raise UsageError(
+            f"{root} has no scenario file that can be read: a scenario lies in a folder of its "
+            f"system ({root / 's1_mine' / 'a_name.py'}); see CONTRIBUTING.md, 'Add a scenario'"
+        )
     by_name: dict[str, Listed] = {}
     for each in found:
         if each.name in by_name:

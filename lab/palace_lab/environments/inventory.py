@@ -20,6 +20,7 @@ from palace_lab.environments.build import (
     environments_home,
     has_python,
 )
+from palace_lab.errors import RefusedError
 from palace_lab.provision import buildonce
 from palace_lab.provision.uvtool import Progress, refuse_os_error, silent
 
@@ -42,7 +43,10 @@ class Listing:
 
 
 def list_environments(home: Path | None = None) -> list[Listing]:
-    """Return every known release and every environment on disk, oldest release first."""
+    """Return every known release and every environment on disk, oldest release first.
+
+    Raises `RefusedError` when this user may not look where they are.
+    """
     found = [_read(directory) for directory in _directories(environments_home(home))]
     rows = []
     for release in catalog.known_releases():
@@ -75,7 +79,15 @@ def prune(home: Path | None = None, progress: Progress = silent) -> int:
 
 
 def _directories(parent: Path) -> Iterator[Path]:
-    yield from sorted(path for path in parent.glob("chroma-*") if path.is_dir())
+    try:
+        found = sorted(parent.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RefusedError(
+            f"cannot read {parent}: {error.strerror}; PALACE_LAB_HOME names another place for it"
+        ) from error
+    yield from (path for path in found if path.name.startswith("chroma-") and path.is_dir())
 
 
 def _is_wanted(directory: Path) -> bool:
