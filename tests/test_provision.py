@@ -208,3 +208,19 @@ def test_a_place_of_another_user_is_refused_in_one_sentence() -> None:
             os.seteuid(0)
     assert said.startswith(f"cannot write {wanted}: Permission denied (")
     assert "bytes are free there" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a moment")
+def test_an_environment_of_another_user_is_listed_as_unreadable() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        home = Path(directory)
+        home.chmod(0o755)
+        theirs = home / "environments" / "chroma-1.5.9-py3.11-abc"
+        theirs.mkdir(parents=True)
+        theirs.chmod(0o700)
+        os.seteuid(NOBODY)
+        try:
+            *_, listed = inventory.list_environments(home)
+        finally:
+            os.seteuid(0)
+    assert (listed.release, listed.python, listed.state) == ("1.5.9", "3.11", "unreadable")

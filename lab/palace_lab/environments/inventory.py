@@ -24,7 +24,7 @@ from palace_lab.errors import RefusedError
 from palace_lab.provision import buildonce
 from palace_lab.provision.uvtool import Progress, refuse_os_error, silent
 
-State = Literal["built", "not built", "incomplete", "outdated"]
+State = Literal["built", "not built", "incomplete", "outdated", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,11 @@ def _is_wanted(directory: Path) -> bool:
 def _read(directory: Path) -> Listing:
     release = directory.name.removeprefix("chroma-").partition("-py")[0]
     python = directory.name.partition("-py")[2].partition("-")[0]
-    if not (buildonce.is_complete(directory) and has_python(directory)):
+    try:
+        finished = buildonce.is_complete(directory) and has_python(directory)
+    except PermissionError:
+        return Listing(release, python, "unreadable", 0, directory)
+    if not finished:
         return Listing(release, python, "incomplete", disk_bytes(directory), directory)
     try:
         facts = json.loads((directory / buildonce.COMPLETE).read_text(encoding="utf-8"))
