@@ -21,6 +21,7 @@ from palace_store.fixes import Fixes
 from palace_store.incomplete import Incomplete
 from palace_store.recovery import dimension_of
 from palace_store.session import Session
+from palace_store.state import place_of
 from palace_store.validation import (
     check_documents,
     check_fit,
@@ -75,7 +76,7 @@ class DrawerStore:
         stale_seconds: float = 3600.0,
     ) -> None:
         check_settings(space, sync_threshold, batch_size)
-        self.palace = Path(palace)
+        self.palace = place_of(palace)
         self.session = Session(
             self.palace,
             Fixes.all() if fixes is None else fixes,

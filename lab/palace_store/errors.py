@@ -18,6 +18,12 @@ class PalaceInputError(PalaceError, ValueError):
     effect = "none"
 
 
+class UnusablePalaceError(PalaceError):
+    """There is no palace at that path, and none can be made there. Raised before any effect."""
+
+    effect = "none"
+
+
 class LeaseTimeoutError(PalaceError):
     """Another process kept the palace for longer than the wait allowed; `holder` is its pid.
 

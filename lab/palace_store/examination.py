@@ -18,7 +18,7 @@ from pathlib import Path
 from palace_store import adoption, canary, readback, watermarks
 from palace_store.anatomy import Vectors
 from palace_store.client import Seat
-from palace_store.errors import LeaseTimeoutError
+from palace_store.errors import PalaceError
 from palace_store.fixes import Fixes
 from palace_store.lease import Lease
 from palace_store.state import State, names, write_state
@@ -87,7 +87,7 @@ def left_behind(palace: Path, fixes: Fixes) -> None:
                 state, _ = compared(palace, fixes, found)
                 if state != found:
                     write_state(palace, state, durable=bool(state.open_flush))
-    except (LeaseTimeoutError, OSError, sqlite3.Error) as error:
+    except (PalaceError, OSError, sqlite3.Error) as error:
         _LOG.debug("%s was not read back at close: %s", palace, error)
 
 

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from palace_store.errors import LeaseLostError, LeaseTimeoutError
+from palace_store.errors import LeaseLostError, LeaseTimeoutError, UnusablePalaceError
 from palace_store.state import DIRECTORY, Hold, Owner, State, Turn, read_state, write_state
 
 _FILE = "lock"
@@ -126,11 +126,8 @@ class Lease:
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[State]:
-        directory = self._palace / DIRECTORY
-        directory.mkdir(parents=True, exist_ok=True)
-        handle = _open(directory / _FILE)
+        handle, turnstile = self._opened()
         try:
-            turnstile = _open(directory / _TURNSTILE)
             try:
                 state = self._wait(handle, turnstile, how)
             finally:
@@ -139,6 +136,22 @@ class Lease:
             yield state
         finally:
             os.close(handle)  # gives the lock back
+
+    def _opened(self) -> tuple[int, int]:
+        directory = self._palace / DIRECTORY
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            handle = _open(directory / _FILE)
+            try:
+                return handle, _open(directory / _TURNSTILE)
+            except OSError:
+                os.close(handle)
+                raise
+        except OSError as error:
+            raise UnusablePalaceError(
+                f"{self._palace} cannot be used as a palace ({error.strerror}: {error.filename}): "
+                "it has to be a folder that this user may write to"
+            ) from error
 
     def _wait(self, handle: int, turnstile: int, how: int) -> State:
         began = time.monotonic()

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from palace_store.client import close_client, holds_open, open_client
-from palace_store.errors import PalaceError
+from palace_store.errors import PalaceError, UnusablePalaceError
 from palace_store.state import DIRECTORY
 
 _DATABASE = "chroma.sqlite3"
@@ -50,13 +50,25 @@ def database(palace: Path) -> Iterator[sqlite3.Connection]:
     """
     with connected(palace) as connection:
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            _begin(connection, palace / _DATABASE)
             yield connection
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _begin(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.DatabaseError as error:
+        if "not a database" not in str(error):
+            raise
+        raise UnusablePalaceError(
+            f"{path} is none of chromadb's ({error}); it was left as it is: put back a copy of it, "
+            "or move it aside to begin an empty palace"
+        ) from error
 
 
 def _released(path: Path) -> bool:

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from palace_store.errors import PalaceInputError
+
 DIRECTORY = ".palace"
 _FILE = "state.json"
 _BYTES_MAX = 64 * 1024
@@ -89,6 +91,14 @@ class State:
 
 #: Stands for every collection: what an unreadable state file says, so nothing is trusted.
 EVERYTHING = "*"
+
+
+def place_of(palace: Path | str) -> Path:
+    """Return the path of a palace; an empty one would mean wherever the process happens to be."""
+    text = os.fspath(palace)
+    if not text or "\0" in text:
+        raise PalaceInputError(f"{text[:200]!r} cannot be the path of a palace: name a folder")
+    return Path(text)
 
 
 def names(noted: tuple[str, ...], collection: str) -> bool:

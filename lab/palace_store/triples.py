@@ -26,6 +26,7 @@ from typing import Literal, final
 
 from palace_store.fixes import Fixes
 from palace_store.sqlite_lock import PalaceLockedError
+from palace_store.state import place_of
 from palace_store.triple_connection import GraphConnection
 from palace_store.triple_file import LOG_BYTES_MAX, GraphFile, KnowledgeError
 from palace_store.triple_input import (
@@ -79,7 +80,7 @@ class TripleStore:
 
     def __init__(
         self,
-        palace: Path,
+        palace: Path | str,
         *,
         fixes: Fixes | None = None,
         time_scale: float = 1.0,
@@ -94,7 +95,7 @@ class TripleStore:
         self.on_read: Callable[[], None] | None = None
         rng = random.Random(seed)  # noqa: S311  (jitter, no secret)
         file = GraphFile(
-            Path(palace),
+            place_of(palace),
             self.fixes,
             time_scale=time_scale,
             rng=rng,
