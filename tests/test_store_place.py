@@ -56,6 +56,18 @@ def test_what_is_no_path_is_refused(path: str) -> None:
         TripleStore(path)
 
 
+def test_a_store_stays_where_it_was_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with TripleStore("palace") as store:
+        store.add("ada", "knows", "bob")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        store.add("ada", "knows", "eve")
+        store.close()
+    assert place_of("../palace") == tmp_path / "elsewhere" / ".." / "palace"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.s1
 @pytest.mark.parametrize("op", ["open", "count_only"])

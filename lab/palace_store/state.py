@@ -94,11 +94,11 @@ EVERYTHING = "*"
 
 
 def place_of(palace: Path | str) -> Path:
-    """Return the path of a palace; an empty one would mean wherever the process happens to be."""
+    """Return the path of a palace, the same wherever the process goes; an empty one is refused."""
     text = os.fspath(palace)
     if not text or "\0" in text:
         raise PalaceInputError(f"{text[:200]!r} cannot be the path of a palace: name a folder")
-    return Path(text)
+    return Path(text).absolute()
 
 
 def names(noted: tuple[str, ...], collection: str) -> bool:
