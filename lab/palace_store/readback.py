@@ -100,12 +100,13 @@ def read(palace: Path) -> Reading:
     for sentence in bad.values():
         _LOG.warning("%s: an index was not written as it should have been: %s", palace, sentence)
     unlinked = {
-        each.name: each.vectors(finding.ids[:RELINKED_MAX])
+        each.name: each.vectors([name for name in finding.ids if name in each.rows][:RELINKED_MAX])
         for each in found
         for finding in each.findings
         if finding.kind == "index-unreachable" and each.name not in bad
     }
-    return Reading(tuple(sorted(bad)), unlinked)
+    known = {name: vectors for name, vectors in unlinked.items() if vectors.ids}
+    return Reading(tuple(sorted(bad)), known)
 
 
 def relink(client: Client, collection: str, vectors: Vectors) -> None:
