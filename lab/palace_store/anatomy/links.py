@@ -41,7 +41,10 @@ def graph_fault(records: npt.NDArray[Any], links_max: int, elements: int) -> str
 
 
 def unreached(records: npt.NDArray[Any], starts: list[int]) -> npt.NDArray[np.intp]:
-    """Return the elements to which no links on the ground level lead from any of these."""
+    """Return the elements to which no links on the ground level lead from any of these.
+
+    A living writer may change what was found sound before: links beyond the elements lead nowhere.
+    """
     reached = np.zeros(len(records), dtype=np.bool_)
     edge = np.array(starts, dtype=np.intp)
     while len(edge):
@@ -49,14 +52,17 @@ def unreached(records: npt.NDArray[Any], starts: list[int]) -> npt.NDArray[np.in
         block = records[edge]
         used = np.arange(block["links"].shape[1])[np.newaxis, :] < block["count"][:, np.newaxis]
         ahead = np.unique(block["links"][used]).astype(np.intp)
+        ahead = ahead[ahead < len(records)]
         edge = ahead[~reached[ahead]]
     return np.flatnonzero(~reached)
 
 
 def above_ground(data: bytes, elements: int) -> list[int]:
-    """Return the elements that a sound link_lists.bin has lists for: where searches come down."""
+    """Return the elements that link_lists.bin has lists for: where searches come down."""
     found, at = [], 0
     for element in range(elements):
+        if at + _SIZE.size > len(data):
+            break
         (length,) = _SIZE.unpack_from(data, at)
         at += 4 + length
         if length:
