@@ -36,6 +36,22 @@ def test_who_closes_reads_back_what_it_wrote(bench: Bench) -> None:
     assert read_state(palace).open_flush == ()
 
 
+def test_what_could_not_be_read_back_is_tried_again_by_the_next(bench: Bench) -> None:
+    palace = written(bench, "blind")
+    with bench.worker(palace) as worker:
+        worker.do("put", numbers=MANY)
+        worker.do("blind")
+        worker.do("close")
+        assert not worker.do("state")["is_read_back"]
+        assert worker.do("look")["lost"] == []
+        worker.do("close")
+        assert not worker.do("state")["is_read_back"]
+    with bench.worker(palace) as worker:
+        worker.do("open")
+        worker.do("close")
+        assert worker.do("state")["is_read_back"]
+
+
 def test_a_store_that_was_never_opened_closes_without_a_trace(bench: Bench) -> None:
     palace = written(bench, "never")
     with bench.worker(palace) as worker:

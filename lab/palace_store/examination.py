@@ -68,6 +68,8 @@ def compared(palace: Path, fixes: Fixes, state: State) -> tuple[State, Mapping[s
     if written == state.read_back:
         return state, {}
     found = readback.read(palace)
+    if found is None:
+        return state, {}
     state = state.changed(open_flush=_joined(state.open_flush, found.damaged))
     fit = {name: ids for name, ids in found.unlinked.items() if not names(state.open_flush, name)}
     return state if fit else state.changed(read_back=written), fit

@@ -80,15 +80,18 @@ class Reading:
     unlinked: Mapping[str, Vectors] = field(default_factory=dict)
 
 
-def read(palace: Path) -> Reading:
-    """Compare the index of every collection with its log; no client may be open."""
+def read(palace: Path) -> Reading | None:
+    """Compare the index of every collection with its log; no client may be open.
+
+    None where that could not be done now: whoever opens the palace next has to try again.
+    """
     with database(palace):
         pass  # rolls back what a dead writer left half done in SQLite
     try:
         found = survey(palace).collections
     except AnatomyError as error:
         _LOG.warning("the indexes of %s could not be read back: %s", palace, error)
-        return Reading()
+        return None
     bad = {
         each.name: finding.sentence
         for each in found

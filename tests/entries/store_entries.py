@@ -20,6 +20,7 @@ from powerless import drop_privileges
 from palace_lab.processes.wire import Channel
 from palace_store import adoption, quarantine, readback, recovery, trimming
 from palace_store import client as client_module
+from palace_store.anatomy import AnatomyError
 from palace_store.drawers import DrawerStore
 from palace_store.fixes import Fixes
 from palace_store.incomplete import IncompleteIndexWarning
@@ -247,6 +248,14 @@ class Worker:
     def trim_too_much(self) -> None:
         """Be the wrong variant: what the index has taken up goes, as in chromadb's own purge."""
         trimming.superseded = lambda log: {each.seq_id for each in log}
+
+    def blind(self) -> None:
+        """Meet files that cannot be read at each reading back from now on."""
+
+        def unreadable(palace: Path) -> None:
+            raise AnatomyError(f"{palace}/chroma.sqlite3-journal does not exist")
+
+        readback.survey = unreadable  # type: ignore[assignment]  (stands in for a stranger)
 
     def adopt(self) -> dict[str, Any]:
         found = adoption.adopt(self.palace, salvage=self.fixes.has("salvage"))
