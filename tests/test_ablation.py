@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from palace_lab.catalog import find_scenarios
+from palace_lab.commands.ablate import _tell
 from palace_lab.errors import ExitCode
 from palace_lab.judge.ablation import CONTROL, KEPT, Ablation, Removal, Spot
+from palace_lab.judge.results import RunResult
 from palace_lab.report.ablation import lines, shown, troubles, verdict
+from palace_lab.report.console import Console
+from palace_lab.report.rundir import RunDirectory
 from palace_lab.runner import ablation
 from palace_lab.runner.cells import Cell
 from palace_lab.scenario import Size
@@ -157,3 +161,17 @@ def test_the_command_line_says_what_is_needed(
     assert said in done.stdout
     table = (tmp_path / "reports" / "latest" / "ablation.md").read_text()
     assert f"| `{fix}` |" in table
+
+
+def test_an_interrupted_one_says_nothing_about_what_it_has_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = seen(spot(CONTROL, 0), spot(("lease",), 3), spot(("trim",), 0))
+    result = RunResult((), "3 trials", 1, 3, 0, 0.0, (), interrupted=True, unfinished=("s1/b",))
+    directory = RunDirectory.create(tmp_path)
+    code = _tell(Console(), found, ["lease", "trim"], directory, result)
+    said = capsys.readouterr().out
+    assert code == ExitCode.INTERRUPTED
+    assert "needed: s1/a" in said
+    assert "trim" not in said
+    assert f"--resume {directory.path}" in said

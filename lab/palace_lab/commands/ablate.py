@@ -25,6 +25,7 @@ from palace_lab.report.console import STYLES, Console
 from palace_lab.report.records import read_records
 from palace_lab.report.rundir import RunDirectory
 from palace_lab.report.terminal import RunProgress
+from palace_lab.report.words import shown_path
 from palace_lab.runner import ablation
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.campaign import Campaign, Order
@@ -97,7 +98,8 @@ def ablate_command(
             if pairs and not result.interrupted:
                 result = run(pairs)
             found = Ablation(tuple(spots))
-            words.write_ablation(found, tried, directory.path)
+            if not result.interrupted:
+                words.write_ablation(found, tried, directory.path)
         except OSError as error:
             raise directory.broke_off(error) from error
     return _tell(console, found, tried, directory, result)
@@ -135,14 +137,17 @@ def _tell(
     result: RunResult,
 ) -> int:
     console.say()
-    for line in words.lines(found, tried):
+    # Half an ablation shows what is needed, and nothing about the rest.
+    told = [fix for fix in tried if not result.interrupted or words.shown(found, fix)]
+    for line in words.lines(found, told):
         console.say(line, hang=4)
     for line in words.troubles(found):
         console.say(line, STYLES["bad"], hang=2)
     console.say()
     console.say(f"{sum(spot.tried for spot in found.spots)} trials · {directory.path}", "dim")
     if result.interrupted:
-        console.say("interrupted: go on with palace-lab ablate --resume reports/latest")
+        again = shown_path(directory.path)
+        console.say(f"interrupted: say the same again with --resume {again}", STYLES["bad"])
         return int(ExitCode.INTERRUPTED)
     if any(spot.red for spot in found.of(CONTROL)):
         return int(ExitCode.VIOLATED)

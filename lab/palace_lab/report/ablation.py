@@ -17,7 +17,7 @@ _SHOWN_MAX = 3
 
 def lines(found: Ablation, fixes: Sequence[str]) -> list[str]:
     """Return one line for each fix."""
-    width = max(map(len, fixes))
+    width = max(map(len, fixes), default=0)
     return [f"{fix:<{width}}  {one_line(verdict(found, fix))}" for fix in fixes]
 
 
