@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -16,7 +15,9 @@ from palace_lab.errors import RefusedError
 from palace_lab.processes import janitor, roots, scratch
 from palace_lab.processes.scratch import ScratchDirectory, run_id_of, sweep
 
-NOBODY = 65534
+sys.path.append(str(Path(__file__).parent / "entries"))
+from nobody import as_nobody, only_root, open_place
+
 SLEEP = [sys.executable, "-I", "-S", "-c", "import time; print(flush=True); time.sleep(600)"]
 
 
@@ -97,18 +98,14 @@ def test_stale_directories_are_swept_and_nothing_else(tmp_path: Path) -> None:
         assert not alive.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a moment")
+@only_root
 def test_what_belongs_to_another_user_is_passed_over() -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        root = Path(directory)
-        root.chmod(0o755)
+    with open_place() as root:
         theirs = made(root, "theirs")
         theirs.chmod(0o700)
-        os.seteuid(NOBODY)
-        try:
+        with as_nobody():
+            assert list(root.glob(f"{janitor.PREFIX}*")) == [theirs]
             assert sweep(root) == []
-        finally:
-            os.seteuid(0)
         assert (theirs / janitor.MARKER).exists()
         assert sweep(root) == [theirs]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,8 @@ from palace_lab.environments import inventory
 from palace_lab.errors import RefusedError
 from palace_lab.provision import buildonce, dirlock, indexes, uvtool
 
-NOBODY = 65534
+sys.path.append(str(Path(__file__).parent / "entries"))
+from nobody import as_nobody, only_root, open_place
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["shared", "alone"])
@@ -190,37 +190,28 @@ def test_the_ground_of_the_bootstrap_needs_only_the_standard_library(module: str
     subprocess.run(command, check=True, timeout=60)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a moment")
+@only_root
 def test_a_place_of_another_user_is_refused_in_one_sentence() -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        theirs = Path(directory) / "theirs"
+    with open_place() as place:
+        theirs = place / "theirs"
         theirs.mkdir(mode=0o700)
-        theirs.parent.chmod(0o755)
         wanted = theirs / "environments" / "chroma"
-        os.seteuid(NOBODY)
-        try:
+        with as_nobody():
             with pytest.raises(PermissionError) as raised:
                 buildonce.is_complete(wanted)
             said = str(uvtool.refuse_os_error(raised.value, wanted))
             with pytest.raises(RefusedError, match=f"cannot read {wanted.parent}: Permission"):
                 inventory.list_environments(theirs)
-        finally:
-            os.seteuid(0)
     assert said.startswith(f"cannot write {wanted}: Permission denied (")
     assert "bytes are free there" in said
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a moment")
+@only_root
 def test_an_environment_of_another_user_is_listed_as_unreadable() -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        home = Path(directory)
-        home.chmod(0o755)
-        theirs = home / "environments" / "chroma-1.5.9-py3.11-abc"
-        theirs.mkdir(parents=True)
-        theirs.chmod(0o700)
-        os.seteuid(NOBODY)
-        try:
-            *_, listed = inventory.list_environments(home)
-        finally:
-            os.seteuid(0)
+    with open_place() as place:
+        theirs = place / "chroma-1.5.9-py3.11-abc"
+        theirs.mkdir(mode=0o700)
+        with as_nobody():
+            (found,) = inventory._directories(place)
+            listed = inventory._read(found)
     assert (listed.release, listed.python, listed.state) == ("1.5.9", "3.11", "unreadable")
