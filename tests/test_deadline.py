@@ -117,3 +117,58 @@ def test_without_anything_healthy_to_measure_there_is_one_deadline(
     with pytest.raises(DeadlineError):
         Deadline().receive(cast("Worker", worker))
     assert (worker.waits, seconds_for(None)) == ([60.0], 60.0)
+
+
+# Who is alone ------------------------------------------------------------------------------------
+
+
+class Alone(Slow):
+    """A slow worker that nobody keeps waiting; `still_from_s` is when its threads stop running."""
+
+    pid = 0
+
+    def __init__(self, answers_after_s: float, still_from_s: float = 1e9) -> None:
+        super().__init__(answers_after_s)
+        self.still_from_s = still_from_s
+
+
+def receive_alone(monkeypatch: pytest.MonkeyPatch, worker: Alone) -> dict[str, Any]:
+    def wait(_: object, timeout_s: float) -> list[Alone]:
+        worker.now_s += min(timeout_s, worker.left_s)
+        worker.left_s -= timeout_s
+        return [worker] if worker.left_s <= 0 else []
+
+    class Looks:
+        def __init__(self, _: int, *, gap_s_max: float) -> None:
+            assert gap_s_max < deadline_module.STILL_S
+
+        def look(self) -> float:
+            return max(0.0, worker.now_s - worker.still_from_s)
+
+    monkeypatch.setattr(deadline_module.time, "monotonic", lambda: worker.now_s)
+    monkeypatch.setattr(deadline_module, "wait_any", wait)
+    monkeypatch.setattr(deadline_module, "Stillness", Looks)
+    deadline = Deadline(healthy(0.1), lambda: healthy(0.1))
+    return deadline.receive_alone(cast("Worker", worker))
+
+
+@pytest.mark.parametrize("after_s", [0.2, 3.0, 9.5])
+def test_who_is_alone_and_answers_in_time_is_not_stuck(
+    monkeypatch: pytest.MonkeyPatch, after_s: float
+) -> None:
+    assert receive_alone(monkeypatch, Alone(after_s)) == {"done": "ok"}
+
+
+def test_who_is_alone_and_does_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Alone(1e9, still_from_s=1.5)
+    with pytest.raises(DeadlineError, match="its stack"):
+        receive_alone(monkeypatch, worker)
+    assert worker.waits == [0.0]
+    assert worker.now_s == pytest.approx(5.5)
+
+
+def test_who_is_alone_and_busy_has_as_long_as_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Alone(1e9)
+    with pytest.raises(DeadlineError, match="its stack"):
+        receive_alone(monkeypatch, worker)
+    assert worker.now_s == pytest.approx(10.0)

@@ -3,7 +3,8 @@
 The measure is a healthy palace of the same size in the same run. Machines become slow for a while,
 and a process that gets no processor is not stuck: so the deadline begins anew with every call that
 the process records, and before a verdict the healthy palace is measured once more, beside the
-process that is silent, and that decides.
+process that is silent, and that decides. Who is alone in a palace and does nothing at all, not even
+look again, waits for nothing that could come, and is not waited for.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 
 from palace_lab.checks.evidence import Baseline
 from palace_lab.errors import DeadlineError
-from palace_lab.processes.supervise import Worker
+from palace_lab.processes.stillness import Stillness
+from palace_lab.processes.supervise import Worker, wait_any
 
 #: The most that is waited for one answer, and all there is where nothing healthy can be measured.
 DEADLINE_S = 60.0
@@ -23,6 +25,10 @@ STEP_S_MAX = 600.0
 #: A process is stuck if it takes this many times what a healthy palace took, and a grace.
 STUCK_TIMES = 20.0
 STUCK_GRACE_S = 8.0
+#: A process that is alone is stuck if none of its threads has run for so long.
+STILL_S = 4.0
+_FIRST_LOOK_S = 1.0
+_LOOK_EVERY_S = 0.5
 
 
 class Deadline:
@@ -34,17 +40,35 @@ class Deadline:
         self.seconds = seconds_for(baseline)
         self._again = again
 
+    def receive_alone(self, worker: Worker) -> dict[str, Any]:
+        """Return the next message of a worker that nobody keeps waiting, itself apart."""
+        began_s = time.monotonic()
+        wait_s = _FIRST_LOOK_S  # most have answered by then
+        stillness = Stillness(worker.pid, gap_s_max=2 * _LOOK_EVERY_S)
+        while not wait_any([worker], wait_s):
+            if stillness.look() >= STILL_S:
+                return worker.receive(0.0)  # which raises, and says where it stands
+            if time.monotonic() - began_s >= self.seconds:
+                break
+            wait_s = _LOOK_EVERY_S
+        return self.receive(worker, began_s=began_s)
+
     def receive(
-        self, worker: Worker, latest_s: Callable[[], float] = lambda: 0.0
+        self,
+        worker: Worker,
+        latest_s: Callable[[], float] = lambda: 0.0,
+        *,
+        began_s: float | None = None,
     ) -> dict[str, Any]:
         """Return a worker's next message; raises `DeadlineError` if it is stuck.
 
         `latest_s` says when, on the monotonic clock, it last recorded something: who still gets on
-        with its work, call by call, is slow and not stuck.
+        with its work, call by call, is slow and not stuck. `began_s` is when the wait began, if
+        that was before now.
         """
-        began = time.monotonic()
+        began = time.monotonic() if began_s is None else began_s
         again = self._again
-        wait_s = self.seconds
+        wait_s = max(0.0, began + self.seconds - time.monotonic())
         while True:
             try:
                 return worker.receive(wait_s)

@@ -199,7 +199,7 @@ def _ask(
         began = time.monotonic()
         try:
             worker.send({"do": op, "args": args})
-            answer = deadline.receive(worker)
+            answer = deadline.receive_alone(worker)
         except (WorkerDiedError, OSError):
             ended = worker.wait_exit(deadline.seconds)
             took_s = time.monotonic() - began
