@@ -175,3 +175,16 @@ def test_an_interrupted_one_says_nothing_about_what_it_has_not_shown(
     assert "needed: s1/a" in said
     assert "trim" not in said
     assert f"--resume {directory.path}" in said
+
+
+@pytest.mark.parametrize(
+    ("removed", "code"), [(CONTROL, ExitCode.UNKNOWN), (("kg_retry",), ExitCode.PROMISED)]
+)
+def test_a_point_that_is_gone_with_its_fix_is_told_and_leaves_the_rest_decided(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], removed: Removal, code: ExitCode
+) -> None:
+    gone = spot(removed, 0, scenario="s2/b", trouble="writer makes no write call")
+    found = seen(spot(CONTROL, 0), spot(("kg_retry",), 3), gone)
+    result = RunResult((), "3 trials", 1, 3, 0, 0.0)
+    assert _tell(Console(), found, ["kg_retry"], RunDirectory.create(tmp_path), result) == code
+    assert "writer makes no write call" in capsys.readouterr().out

@@ -219,6 +219,17 @@ def test_every_scenario_is_measured_on_a_page_of_its_system() -> None:
         ), f"no page of {listed.system} has a row for {listed.name}"
 
 
+def test_the_page_of_the_ablation_has_a_row_for_every_fix() -> None:
+    page = (ROOT / "docs" / "ablation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE)
+    assert [name for name, _ in rows] == list(KNOWN)
+    known = {listed.name for listed in SCENARIOS}
+    for name, said in rows:
+        named = set(re.findall(r"\b(?:s\d|hops)/[a-z0-9-]+", said))
+        assert named <= known, f"{name}: {named - known}"
+        assert named or "not shown to be needed" in said, name
+
+
 def test_every_fix_is_explained_on_a_page() -> None:
     explained = {words for page in PAGES if page.name[0] == "s" for words in quoted(page)}
     assert set(KNOWN) - explained == set()

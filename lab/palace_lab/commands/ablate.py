@@ -142,7 +142,7 @@ def _tell(
     for line in words.lines(found, told):
         console.say(line, hang=4)
     for line in words.troubles(found):
-        console.say(line, STYLES["bad"], hang=2)
+        console.say(line, STYLES["told"], hang=2)
     console.say()
     console.say(f"{sum(spot.tried for spot in found.spots)} trials · {directory.path}", "dim")
     if result.interrupted:
@@ -151,7 +151,7 @@ def _tell(
         return int(ExitCode.INTERRUPTED)
     if any(spot.red for spot in found.of(CONTROL)):
         return int(ExitCode.VIOLATED)
-    if words.troubles(found):
+    if any(spot.trouble for spot in found.of(CONTROL)):
         return int(ExitCode.UNKNOWN)
     own = [fix for fix in tried if fix not in KEPT and found.tried(fix)]
     unneeded = [fix for fix in own if not words.shown(found, fix)]
