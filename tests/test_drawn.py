@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from palace_lab.plan import dump_plan
 from palace_lab.plan.drawn import STOPS, by_lot
 from palace_lab.plan.model import Plan
-from palace_lab.plan.steps import Begin, Check, Close, Crash, Kill
+from palace_lab.plan.steps import Begin, Check, Close, Crash, Do, Kill
 from palace_lab.plan.text import parse_plan
 
 SEEDS = st.integers(0, 2**63)
@@ -62,3 +63,31 @@ def test_all_kinds_of_harm_are_drawn(release: str) -> None:
         assert 40 < count < 190, what
     killed_at_work = sum(any(isinstance(step, Begin) for step in plan.steps) for plan in plans)
     assert 100 < killed_at_work < 199
+
+
+@given(SEEDS, st.sampled_from(STOPS))
+def test_a_stranger_comes_to_a_palace_that_was_looked_after_and_is_asked_for_anew(
+    seed: int, release: str
+) -> None:
+    steps = drawn(seed, release).steps
+    alive: set[str] = set()
+    unseen: dict[str, set[int]] = {}
+    for before, step in itertools.pairwise(steps):
+        name = getattr(step, "process", "")
+        if isinstance(step, Close | Kill):
+            alive.discard(name)
+        elif name.startswith("stranger"):
+            if name not in alive:
+                assert isinstance(before, Do)
+                assert before.op == "count"
+                assert not before.process.startswith("stranger")
+            assert isinstance(step, Do)
+            first, count = step.args["first"], step.args["count"]
+            for other in alive - {name}:
+                unseen.setdefault(other, set()).update(range(first, first + count))
+            alive.add(name)
+        elif name:
+            alive.add(name)
+        if isinstance(step, Do) and step.op == "found":
+            asked = {row[0] for row in step.args["wanted"]}
+            assert asked.isdisjoint(unseen.get(name, ()))

@@ -10,7 +10,10 @@ Rules:
 - A process with a crash point is closed after the one operation in which it may die, and whoever
   comes after it has another name.
 - A stranger writes drawers of its own and leaves in good order. Nobody has promised anything about
-  what its death costs.
+  what its death costs, nor about what it makes of an index that a death has torn: so one of ours
+  looks after the palace before it comes.
+- Who lives while a stranger writes is not asked for its drawers: that a peer has written is known
+  from what our library leaves, and a stranger leaves nothing.
 """
 
 from __future__ import annotations
@@ -67,6 +70,7 @@ class _Drawing:
         self._steps: list[AnyStep] = []
         self._alive: list[str] = []
         self._revisions: dict[int, list[int]] = {}
+        self._unseen: dict[str, set[int]] = {}  # process → drawers of strangers in its lifetime
         self._told: set[int] = set()
         self._ended: set[int] = set()
 
@@ -142,7 +146,9 @@ class _Drawing:
         self._steps.append(self._reading(self._worker(), how))
 
     def _reading(self, name: str, how: str) -> Do:
-        wanted = [[n, *reversed(found)] for n, found in sorted(self._revisions.items())]
+        unseen = self._unseen.get(name, set())
+        known = {n: found for n, found in self._revisions.items() if n not in unseen}
+        wanted = [[n, *reversed(found)] for n, found in sorted(known.items())]
         return Do(name, how, {"wanted": wanted} if how == "found" else {})
 
     def _fact(self, name: str | None = None) -> None:
@@ -188,11 +194,14 @@ class _Drawing:
         self._alive.remove(name)
 
     def _stranger(self) -> None:
+        self._steps.append(self._reading(self._worker(), "count"))
         name = self._new("stranger", target="chroma", graph=False)
         first, count = 1000 * len(self._processes), self._lot.randint(1, 30)
         revision = 1 + len(self._steps)
         for number in range(first, first + count):
             self._revisions[number] = [revision]
+            for other in self._alive:
+                self._unseen.setdefault(other, set()).add(number)
         self._steps += [
             write(name, count, first=first, batch=self._lot.choice((30, 4)), revision=revision),
             Close(name),
