@@ -9,11 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palace_lab.catalog import find_scenarios, select
+from palace_lab.judge.results import TrialRecord
 from palace_lab.plan import dump_plan
 from palace_lab.plan.drawn import STOPS, by_lot
 from palace_lab.plan.model import Plan
 from palace_lab.plan.steps import Begin, Check, Close, Crash, Do, Kill
 from palace_lab.plan.text import parse_plan
+from palace_lab.runner.cells import Cell
+from palace_lab.scenario import Size
 
 SEEDS = st.integers(0, 2**63)
 
@@ -91,3 +95,34 @@ def test_a_stranger_comes_to_a_palace_that_was_looked_after_and_is_asked_for_ane
         if isinstance(step, Do) and step.op == "found":
             asked = {row[0] for row in step.args["wanted"]}
             assert asked.isdisjoint(unseen.get(name, ()))
+
+
+@pytest.mark.parametrize(("unreached", "name"), [(1, "HELD"), (3, "VACUOUS")])
+def test_some_plans_come_to_no_fault_and_most_have_to(unreached: int, name: str) -> None:
+    (listed,) = select(find_scenarios(), ["s1/by-lot"])
+    fixed = listed.scenario.arms()[-1]
+    cell = Cell(listed, "1.5.9", "1.5.9", fixed, 4, 1, Size())
+    for index in range(4):
+        cell.records[index] = record(index, reached=index >= unreached)
+    assert cell.result().verdict.name == name
+
+
+def record(index: int, *, reached: bool) -> TrialRecord:
+    return TrialRecord(
+        scenario="s1/by-lot",
+        system="s1",
+        release="1.5.9",
+        arm="fixed",
+        index=index,
+        seed=1,
+        plan="",
+        plan_sha256="",
+        history="",
+        signature=None,
+        reached=reached,
+        goals={},
+        violations=(),
+        exits={},
+        seconds=1.0,
+        written_bytes=0,
+    )
