@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from palace_store.anatomy import survey
-from palace_store.anatomy.links import above_ground
 
 sys.path.append(str(Path(__file__).parent / "entries"))
 from drift_bench import Ruins, ask, write
-from harm import cut_off
+from harm import unlink
 from store_bench import Bench
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
@@ -79,11 +78,7 @@ def test_what_no_link_leads_to_chromadb_does_not_find_and_anatomy_names(bench: B
     palace = purged(bench)
     segment = survey(palace).collection("drawers").segment
     assert segment is not None
-    assert segment.header is not None
-    links = (segment.path / "link_lists.bin").read_bytes()
-    above = {segment.header.enter_point, *above_ground(links, len(segment.records))}
-    name = next(name for name, element in segment.located.items() if element not in above)
-    cut_off(segment.path, name)
+    (name,) = unlink(segment.path, 1)
     (said,) = survey(palace).findings
     assert (said.kind, said.severity, said.ids) == ("index-unreachable", "warning", (name,))
     with bench.worker(palace, fixes=[]) as raw:

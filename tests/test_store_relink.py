@@ -10,12 +10,11 @@ import pytest
 from palace_lab.processes.exits import WorkerGoneError
 from palace_lab.processes.supervise import CrashPoint, tracing_available
 from palace_store.anatomy import Segment, survey
-from palace_store.anatomy.links import above_ground
 from palace_store.fixes import Fixes
 from palace_store.state import read_state
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from harm import cut_off
+from harm import unlink
 from store_bench import Bench, Told
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
@@ -34,18 +33,6 @@ def index_of(palace: Path) -> Segment:
     return segment
 
 
-def unlink(palace: Path, count: int) -> list[str]:
-    """Take every link away from so many drawers on the ground of the index; return their ids."""
-    segment = index_of(palace)
-    assert segment.header is not None
-    links = (segment.path / "link_lists.bin").read_bytes()
-    above = {segment.header.enter_point, *above_ground(links, len(segment.records))}
-    ground = sorted(name for name, element in segment.located.items() if element not in above)
-    for name in ground[:count]:
-        cut_off(segment.path, name)
-    return ground[:count]
-
-
 def written(bench: Bench, name: str) -> Path:
     """Return a palace of the library with 40 drawers in its index, closed and read back."""
     palace = bench.directory / name
@@ -61,7 +48,7 @@ def test_the_next_open_links_them_again_and_leaves_the_index_where_it_is(
     bench: Bench, count: int
 ) -> None:
     palace = written(bench, f"cut-{count}")
-    gone = unlink(palace, count)
+    gone = unlink(index_of(palace).path, count)
     (said,) = survey(palace).findings
     assert (said.kind, sorted(said.ids)) == ("index-unreachable", gone)
     before = index_of(palace).path
@@ -78,7 +65,7 @@ def test_the_next_open_links_them_again_and_leaves_the_index_where_it_is(
 
 def test_without_the_fix_no_search_finds_them(bench: Bench) -> None:
     palace = written(bench, "without")
-    gone = unlink(palace, 2)
+    gone = unlink(index_of(palace).path, 2)
     with bench.worker(palace, fixes=WITHOUT) as worker:
         assert worker.do("look")["lost"] == gone
 
@@ -87,7 +74,7 @@ def test_who_closes_leaves_it_to_the_next_open(bench: Bench) -> None:
     palace = bench.directory / "closing"
     with bench.worker(palace, fixes=RELINKING) as worker:
         worker.do("put", numbers=MANY)
-        gone = unlink(palace, 1)
+        gone = unlink(index_of(palace).path, 1)
         worker.do("close")
         assert not worker.do("state")["is_read_back"]
         assert worker.do("look")["lost"] == []
@@ -98,7 +85,7 @@ def test_who_closes_leaves_it_to_the_next_open(bench: Bench) -> None:
 
 def test_once_linked_nothing_is_written_at_further_opens(bench: Bench) -> None:
     palace = written(bench, "quiet")
-    unlink(palace, 1)
+    unlink(index_of(palace).path, 1)
     generations = []
     for _ in range(3):
         with bench.worker(palace, fixes=RELINKING) as worker:
@@ -117,7 +104,7 @@ def test_once_linked_nothing_is_written_at_further_opens(bench: Bench) -> None:
 @pytest.mark.skipif(tracing_available() is not None, reason=str(tracing_available()))
 def test_killed_at_any_write_of_it_nothing_is_lost(bench: Bench) -> None:
     base = written(bench, "base")
-    gone = unlink(base, 2)
+    gone = unlink(index_of(base).path, 2)
     k, died = 0, True
     while died:
         k += 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from palace_store.anatomy.hnsw_files import read_segment
+from palace_store.anatomy.links import above_ground
 
 
 def cut_off(directory: Path, name: str) -> None:
@@ -25,3 +26,15 @@ def cut_off(directory: Path, name: str) -> None:
         record["links"][: len(kept)] = kept
         record["count"] = len(kept)
     records.flush()
+
+
+def unlink(directory: Path, count: int) -> list[str]:
+    """Cut off so many drawers at whose elements no search comes down; return their ids."""
+    segment = read_segment(directory)
+    assert segment.header is not None
+    links = (directory / "link_lists.bin").read_bytes()
+    above = {segment.header.enter_point, *above_ground(links, len(segment.records))}
+    ground = sorted(name for name, element in segment.located.items() if element not in above)
+    for name in ground[:count]:
+        cut_off(directory, name)
+    return ground[:count]
