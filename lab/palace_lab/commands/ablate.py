@@ -11,10 +11,10 @@ import click
 
 from palace_lab.commands.prepare import (
     chosen,
-    default_reports,
-    others,
+    needed,
     provide,
     resolve_all,
+    run_directory,
     why_no_tracing,
 )
 from palace_lab.errors import ExitCode, UsageError
@@ -30,7 +30,6 @@ from palace_lab.runner import ablation
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.campaign import Campaign, Order
 from palace_lab.runner.cells import SEED_VARIABLE, Profile, campaign_seed
-from palace_lab.scenario import RELEASES
 
 
 @click.command("ablate")
@@ -65,14 +64,12 @@ def ablate_command(
     listed = chosen(names, nightly=nightly)
     asked = resolve_all(releases)
     console = Console()
-    if resume is None:
-        directory = RunDirectory.create(report_dir or default_reports())
-    else:
-        directory = RunDirectory.open_existing(resume)
-    needed = resolve_all({*(asked or RELEASES), *others(listed, asked)})
+    directory = run_directory(resume, report_dir)
     with ExitStack() as stack:
         progress = stack.enter_context(RunProgress(console))
-        environments, refused = provide(needed, progress.environment, offline=offline)
+        environments, refused = provide(
+            needed(listed, asked), progress.environment, offline=offline
+        )
         arena = stack.enter_context(Arena(environments, scratch_root=None))
         spots: list[Spot] = []
 

@@ -9,8 +9,9 @@ from palace_lab.catalog import Listed, find_scenarios, select
 from palace_lab.environments import Environment, ensure, resolve_release
 from palace_lab.errors import RefusedError, UsageError
 from palace_lab.processes.supervise import tracing_available
+from palace_lab.report.rundir import RunDirectory
 from palace_lab.runner.cells import shown_releases
-from palace_lab.scenario import SQLITE, Size
+from palace_lab.scenario import RELEASES, SQLITE, Size
 
 Tell = Callable[[str], None]
 
@@ -56,9 +57,19 @@ def chosen(names: tuple[str, ...], *, nightly: bool) -> list[Listed]:
     return kept
 
 
-def others(scenarios: list[Listed], asked: list[str]) -> set[str]:
-    """Return releases that scenarios have rows for or that plans name, asked for or not."""
-    named: set[str] = set()
+def run_directory(resume: Path | None, report_dir: Path | None) -> RunDirectory:
+    """Open the directory of an earlier run to go on with, or make one."""
+    if resume is not None:
+        return RunDirectory.open_existing(resume)
+    return RunDirectory.create(report_dir or default_reports())
+
+
+def needed(scenarios: list[Listed], asked: list[str]) -> list[str]:
+    """Return the releases to provide: what was asked for, or else the quick profile's.
+
+    With them come those that scenarios have rows for or that plans name, asked for or not.
+    """
+    named = {*(asked or RELEASES)}
     for each in scenarios:
         rows = shown_releases(each.scenario, asked)
         named |= {release for release in rows if release != SQLITE}
@@ -67,4 +78,4 @@ def others(scenarios: list[Listed], asked: list[str]) -> set[str]:
         for arm in each.scenario.arms():
             plan = each.scenario.plan_for(arm, "", 0, Size(), each.name)
             named |= plan.releases() - {""}
-    return named
+    return resolve_all(named)

@@ -10,23 +10,21 @@ import click
 
 from palace_lab.commands.prepare import (
     chosen,
-    default_reports,
-    others,
+    needed,
     provide,
     resolve_all,
+    run_directory,
     why_no_tracing,
 )
-from palace_lab.judge.results import TrialRecord
 from palace_lab.report.console import Console
 from palace_lab.report.junit import write_junit
 from palace_lab.report.records import read_records
-from palace_lab.report.rundir import RunDirectory
 from palace_lab.report.summary import write_summary
 from palace_lab.report.terminal import RunProgress
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.campaign import Campaign, Order
 from palace_lab.runner.cells import PROFILES, SEED_VARIABLE, campaign_seed
-from palace_lab.scenario import RELEASES, Size
+from palace_lab.scenario import Size
 
 
 @click.command("run")
@@ -65,17 +63,14 @@ def run_command(
     """Run scenarios (all, or those named) on their arms, and print the table of verdicts."""
     scenarios = chosen(names, nightly=nightly)
     asked = resolve_all(releases)
-    previous: list[TrialRecord] = []
-    if resume is not None:
-        directory = RunDirectory.open_existing(resume)
-        previous = read_records(directory.results_path)
-    else:
-        directory = RunDirectory.create(report_dir or default_reports())
-    needed = resolve_all({*(asked or RELEASES), *others(scenarios, asked)})
+    directory = run_directory(resume, report_dir)
+    previous = read_records(directory.results_path)
     counts = PROFILES[profile] if trials is None else PROFILES[profile].with_trials(trials)
     with ExitStack() as stack:
         progress = stack.enter_context(RunProgress(Console()))
-        environments, refused = provide(needed, progress.environment, offline=offline)
+        environments, refused = provide(
+            needed(scenarios, asked), progress.environment, offline=offline
+        )
         arena = stack.enter_context(Arena(environments, scratch_root=None))
         order = Order(
             scenarios=scenarios,
