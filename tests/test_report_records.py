@@ -223,6 +223,8 @@ def test_a_run_that_breaks_off_says_what_to_do(tmp_path: Path, number: int, reme
     assert f": {os.strerror(number)}; " in said
     assert remedy in said
     assert said.endswith(f"palace-lab run --resume {run.path}")
+    said = str(run.broke_off(OSError(number, os.strerror(number)), command="ablate"))
+    assert said.endswith(f"palace-lab ablate --resume {run.path}")
 
 
 def test_only_a_directory_of_a_run_is_gone_on_with(tmp_path: Path) -> None:

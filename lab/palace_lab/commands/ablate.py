@@ -98,7 +98,7 @@ def ablate_command(
             if not result.interrupted:
                 words.write_ablation(found, tried, directory.path)
         except OSError as error:
-            raise directory.broke_off(error) from error
+            raise directory.broke_off(error, command="ablate") from error
     return _tell(console, found, tried, directory, result)
 
 

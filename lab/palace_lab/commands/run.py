@@ -88,6 +88,6 @@ def run_command(
             write_summary(result, directory.path)
             write_junit(result, directory.path)
         except OSError as error:
-            raise directory.broke_off(error) from error
+            raise directory.broke_off(error, command="run") from error
         progress.finish(result, directory.path)
     return int(result.exit_code)

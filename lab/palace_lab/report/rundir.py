@@ -76,7 +76,7 @@ class RunDirectory:
         """Return where what is kept of a trial goes: a directory, not made yet."""
         return self.histories / _stem(scenario, release, arm, index)
 
-    def broke_off(self, error: OSError) -> LabError:
+    def broke_off(self, error: OSError, *, command: str = "run") -> LabError:
         """Return the error that ends a run which the system let write, or read, no more."""
         where = error.filename or self.path
         remedy = "make room, or put back what was removed"
@@ -84,7 +84,7 @@ class RunDirectory:
             remedy = "allow more open files (ulimit -n)"
         return LabError(
             f"the run broke off: {where}: {error.strerror}; what was decided is in {self.path}: "
-            f"{remedy}, then: palace-lab run --resume {self.path}"
+            f"{remedy}, then: palace-lab {command} --resume {self.path}"
         )
 
     def relative(self, path: Path) -> str:
