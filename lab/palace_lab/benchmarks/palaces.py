@@ -14,6 +14,7 @@ from palace_lab.errors import LabError, WorkerDiedError
 from palace_lab.plan.model import Plan, Shape
 from palace_lab.processes.supervise import Worker
 from palace_lab.runner.arena import Arena
+from palace_lab.runner.deadline import Deadline
 from palace_lab.runner.launch import launch
 from palace_store.fixes import Fixes
 
@@ -89,9 +90,14 @@ def tell(worker: Worker, op: str, **args: Any) -> None:
     worker.send({"do": op, "args": args})
 
 
-def answer(worker: Worker) -> Any:
-    """Return what a process answers; raises `LabError` if it failed, died or hangs."""
-    message = worker.receive(_DEADLINE_S)
+def answer(worker: Worker, *, alone: bool = False) -> Any:
+    """Return what a process answers; raises `LabError` if it failed, died or hangs.
+
+    Who is `alone` in a palace and does nothing at all is not waited for.
+    """
+    deadline = Deadline()
+    deadline.seconds = _DEADLINE_S
+    message = deadline.receive_alone(worker) if alone else deadline.receive(worker)
     if message["done"] != "ok":
         raise LabError(f"a benchmark's process failed: {message['error']}")
     return message["value"]
