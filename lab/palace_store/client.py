@@ -56,12 +56,14 @@ _SEATS_LOCK = threading.Lock()
 
 
 def seat_of(palace: Path) -> Seat:
-    """Return this process's seat at the palace; a fork may have one only if no client was open.
+    """Return this process's seat at a palace, whose path has no links in it (`place_of`).
 
-    Raises `ForkedStoreError` if this process was forked from one that had the palace open.
+    A fork may have one only if no client was open: raises `ForkedStoreError` if this process was
+    forked from one that had the palace open.
     """
+    path = str(palace)
     with _SEATS_LOCK:
-        seat = _SEATS.setdefault(os.path.realpath(palace), Seat())
+        seat = _SEATS.get(path) or _SEATS.setdefault(path, Seat())
         if seat.process != os.getpid():
             if seat.client is not None:
                 raise ForkedStoreError(
@@ -69,7 +71,7 @@ def seat_of(palace: Path) -> Seat:
                     "open; nothing was changed: close the store before forking, or start the "
                     "process anew (spawn)"
                 )
-            seat = _SEATS[os.path.realpath(palace)] = Seat()
+            seat = _SEATS[path] = Seat()
         return seat
 
 
@@ -80,7 +82,7 @@ def running_version() -> str:
 
 def open_client(palace: Path) -> Client:
     """Open the palace's drawers; creates the database where there is none."""
-    path = os.path.realpath(palace)
+    path = str(palace)
     try:
         return chromadb.PersistentClient(path, settings=Settings(anonymized_telemetry=False))
     except BaseException:

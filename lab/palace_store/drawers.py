@@ -181,7 +181,8 @@ class DrawerStore:
                 return [[] for _ in vectors]
             check_fit(array, dimension, None)
             answers: list[list[Found]] = []
-            for part in np.array_split(array, ceil(n * len(array) / _IDS_AT_A_TIME)):
+            parts = ceil(n * len(array) / _IDS_AT_A_TIME)
+            for part in np.array_split(array, parts) if parts > 1 else (array,):
                 answer = found.query(
                     query_embeddings=part, n_results=n, include=["distances", "documents"]
                 )

@@ -140,8 +140,11 @@ class Lease:
     def _opened(self) -> tuple[int, int]:
         directory = self._palace / DIRECTORY
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            handle = _open(directory / _FILE)
+            try:
+                handle = _open(directory / _FILE)
+            except FileNotFoundError:
+                directory.mkdir(parents=True, exist_ok=True)
+                handle = _open(directory / _FILE)
             try:
                 return handle, _open(directory / _TURNSTILE)
             except OSError:

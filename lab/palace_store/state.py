@@ -16,6 +16,7 @@ import os
 import re
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,11 +95,14 @@ EVERYTHING = "*"
 
 
 def place_of(palace: Path | str) -> Path:
-    """Return the path of a palace, the same wherever the process goes; an empty one is refused."""
+    """Return the path of a palace, the same wherever the process or a link goes.
+
+    Raises `PalaceInputError` for one that is empty or holds NUL.
+    """
     text = os.fspath(palace)
     if not text or "\0" in text:
         raise PalaceInputError(f"{text[:200]!r} cannot be the path of a palace: name a folder")
-    return Path(text).absolute()
+    return Path(os.path.realpath(text))
 
 
 def names(noted: tuple[str, ...], collection: str) -> bool:
@@ -128,13 +132,15 @@ def read_state(palace: Path) -> State:
     except FileNotFoundError:
         return State()
     try:
-        return _parsed(json.loads(text))
+        return _parsed(text)
     except (ValueError, TypeError, KeyError, RecursionError):
         now = time.time_ns()
         return State(generation=now, token=now, open_flush=(EVERYTHING,))
 
 
-def _parsed(raw: Any) -> State:
+@lru_cache(maxsize=16)  # most reads find what the last one found
+def _parsed(text: bytes) -> State:
+    raw = json.loads(text)
     version = _typed(raw["chromadb"], str)
     if not _VERSION.fullmatch(version):
         raise ValueError(version)
