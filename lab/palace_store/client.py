@@ -38,6 +38,9 @@ class Seat:
     lock: threading.RLock = field(default_factory=threading.RLock)
     client: Client | None = None
     generation: int = -1  # of the palace when the client last agreed with it
+    mark: tuple[int, int, int] | None = None  # of its database then (see `freshness`)
+    looked_s: float = 0.0  # when that was last compared, on the monotonic clock
+    missed: bool = False  # something has been missed since
     caught_up: set[str] = field(default_factory=set)  # collections whose index has read the log
     lossy: bool = False  # some searches cannot find everything
     unlinked: Mapping[str, Vectors] = field(default_factory=dict)  # collection → to be linked again

@@ -2,8 +2,9 @@
 
 A set of fixes is a value that crosses process and interpreter boundaries as a list of words:
 ``lease`` is on, a name that is absent is off, ``quarantine=reported`` is the fix exactly as the
-report describes it, parameters included, ``quarantine=reviewed`` as its review asked for it. S0 to
-S4 are the field reports (docs/).
+report describes it, parameters included, ``quarantine=reviewed`` as its review asked for it;
+``eager`` and ``interval`` are what came before a report's fix (`freshness`). S0 to S4 are the field
+reports (docs/).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-Variant = Literal["on", "reported", "reviewed"]
+Variant = Literal["on", "reported", "reviewed", "eager", "interval"]
 
 #: Every fix of this library with the reason it is here.
 KNOWN: Mapping[str, str] = {
@@ -41,6 +42,9 @@ KNOWN: Mapping[str, str] = {
 _REPORTED: Mapping[str, Mapping[str, Variant]] = {
     "quarantine": {"quarantine": "reported"},
     "quarantine-review": {"quarantine": "reviewed"},
+    "client-cache": {"generation": "reported"},
+    "client-cache-interval": {"generation": "interval"},
+    "client-cache-before": {"generation": "eager"},
     "kg": {
         "kg_busy_timeout": "on",
         "kg_immediate": "on",

@@ -54,6 +54,9 @@ class Lease:
         if not timeout_s > 0:
             raise ValueError(f"timeout_s must be above 0, not {timeout_s}")
         self._palace = palace
+        self._directory = palace / DIRECTORY
+        self._file = str(self._directory / _FILE)
+        self._turnstile = str(self._directory / _TURNSTILE)
         self.timeout_s = timeout_s
         self._token: int | None = None  # of our own hold
         self._taken_s = 0.0  # when the palace was taken for the operation under way
@@ -138,15 +141,14 @@ class Lease:
             os.close(handle)  # gives the lock back
 
     def _opened(self) -> tuple[int, int]:
-        directory = self._palace / DIRECTORY
         try:
             try:
-                handle = _open(directory / _FILE)
+                handle = _open(self._file)
             except FileNotFoundError:
-                directory.mkdir(parents=True, exist_ok=True)
-                handle = _open(directory / _FILE)
+                self._directory.mkdir(parents=True, exist_ok=True)
+                handle = _open(self._file)
             try:
-                return handle, _open(directory / _TURNSTILE)
+                return handle, _open(self._turnstile)
             except OSError:
                 os.close(handle)
                 raise
@@ -200,7 +202,7 @@ class Lease:
         return hold.owner.pid
 
 
-def _open(path: Path) -> int:
+def _open(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 

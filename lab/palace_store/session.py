@@ -24,6 +24,7 @@ from palace_store.anatomy.hnsw_files import PICKLE
 from palace_store.client import Client, Seat, open_client, running_version, seat_of
 from palace_store.examination import examine, foreign_touch, left_behind
 from palace_store.fixes import Fixes
+from palace_store.freshness import Freshness
 from palace_store.lease import Lease
 from palace_store.quarantine import quarantine_before_open, thin_out
 from palace_store.retention import make_database
@@ -48,7 +49,8 @@ class Session:
         self.reopened = 0  # how often a peer's change made us open the client again
         self._lease = Lease(palace, timeout_s=lease_timeout_s)
         self._stale_seconds = stale_seconds
-        self._stateful = any(fixes.has(name) for name in _STATEFUL)
+        self._stateful = any(fixes.variant(name) == "on" for name in _STATEFUL)
+        self._freshness = Freshness(palace, fixes.variant("generation"))
         self._rebuilds = fixes.variant("quarantine") == "on"
 
     def close(self) -> None:
@@ -112,12 +114,12 @@ class Session:
             return False
         if collection is not None and collection not in seat.caught_up:
             return False
-        return not self.fixes.has("generation") or seat.generation == state.generation
+        return not self._freshness.missed(seat, state.generation)
 
     def _settle(self, seat: Seat, state: State) -> tuple[State, Client]:
         """Make the palace and our client fit to be used; runs alone in the palace."""
         self._guard(state)
-        missed = self.fixes.has("generation") and seat.generation != state.generation
+        missed = self._freshness.missed(seat, state.generation)
         foreign = seat.client is not None and foreign_touch(self.palace, self.fixes, state)
         behind = missed or foreign or bool(state.open_flush)
         if seat.client is not None and (behind or self._trims(state)):
@@ -129,7 +131,7 @@ class Session:
             seat.client = open_client(self.palace)
             if self.fixes.has("read_back"):
                 readback.let_errors_out()
-            seat.generation = state.generation
+            self._freshness.opened(seat, state.generation)
             if state.open_flush and self._rebuilds:
                 state = self._rebuild_ended(seat, state)
             state = self._relinked(seat, state)
@@ -214,7 +216,7 @@ class Session:
         if changed and self.fixes.has("lease"):
             published = published.changed(turn=self._lease.turn(published))
         self._save(published, durable=False)
-        seat.generation = generation
+        self._freshness.changed(seat, generation)
         return published
 
     @contextmanager

@@ -127,10 +127,13 @@ def _start_ticks(pid: int) -> int | None:
 def read_state(palace: Path) -> State:
     """Read the shared state; an unreadable file counts as a change that was cut off everywhere."""
     try:
-        with (palace / DIRECTORY / _FILE).open("rb") as file:
-            text = file.read(_BYTES_MAX + 1)
+        handle = os.open(f"{palace}/{DIRECTORY}/{_FILE}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return State()
+    try:
+        text = os.read(handle, _BYTES_MAX + 1)
+    finally:
+        os.close(handle)
     try:
         return _parsed(text)
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -90,7 +90,7 @@ def check_size(size: int, most: int) -> None:
 def check_vectors(vectors: Sequence[Sequence[float]], expected: int) -> NDArray[np.float32]:
     """Return the vectors as one array, or refuse a wrong number, mixed lengths, NaN, infinity."""
     try:
-        dimensions = sorted({len(vector) for vector in vectors})
+        dimensions = sorted(set(map(len, vectors)))
     except TypeError:
         raise PalaceInputError(
             "vectors must be a list of lists of numbers; nothing was written"
@@ -107,14 +107,17 @@ def check_vectors(vectors: Sequence[Sequence[float]], expected: int) -> NDArray[
     try:
         with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused
             array = np.asarray(vectors, dtype=np.float32)
-            lengths = np.einsum("ij,ij->i", array, array)
+            flat = array.ravel()
+            # One by one, which takes longer, only where all together are too much.
+            finite = math.isfinite(np.dot(flat, flat)) or [
+                math.isfinite(np.dot(row, row)) for row in array
+            ]
     except (TypeError, ValueError, OverflowError) as error:
         raise PalaceInputError(
             f"a vector is no list of numbers ({error}); nothing was written"
         ) from None
     # An index computes in 32 bits: with a longer vector, every distance is infinite.
-    finite = np.isfinite(lengths)
-    if not finite.all():
+    if not np.all(finite):
         raise PalaceInputError(
             f"vector {int(np.argmin(finite))} holds a value, or has a length, that is not a "
             "finite 32-bit number; nothing was written"

@@ -20,6 +20,7 @@ scenario = Scenario(
         ),
     ),
     off=Fixes.all().without("generation"),
+    as_reported=Fixes.reported("client-cache"),
     accepts={"*": "stale-read"},
     nightly=True,
 )

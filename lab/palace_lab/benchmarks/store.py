@@ -19,7 +19,7 @@ from palace_lab.processes.points import CrashPoint
 
 #: Drawers written, by batch: enough for the figure to settle, few enough for a Pi.
 _WRITTEN = {1: 400, 10: 2_000, 100: 8_000}
-_SEARCHES = 200
+_SEARCHES = 1_000
 _DEADLINE_S = 300.0
 #: What the library promises: four writers together, by batch, against one on raw chromadb.
 _WRITERS_LEAST = {10: 0.5, 100: 0.5}

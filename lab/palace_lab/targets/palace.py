@@ -20,6 +20,10 @@ WRONG = {
 }
 
 
+class ClientThrashError(Exception):
+    """The client was opened anew more often than the plan allows up to this point."""
+
+
 class PalaceTarget(DrawersTarget):
     """One `DrawerStore` on one palace."""
 
@@ -74,6 +78,15 @@ class PalaceTarget(DrawersTarget):
     def count(self) -> int:
         """Count the collection."""
         return self.store.count(collection=self.collection)
+
+    def measure_reloads(self, *, most: int) -> dict[str, int]:
+        """Tell how often the client was opened anew; raises `ClientThrashError` above `most`."""
+        reloads = self.store.session.reopened
+        if reloads > most:
+            raise ClientThrashError(
+                f"the client was opened anew {reloads} times, at most {most} are allowed"
+            )
+        return {"reloads": reloads}
 
     def close(self) -> None:
         """Close the store."""
