@@ -58,7 +58,8 @@ def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
     """One host for each release that a chosen test of this module names."""
     chosen = [item for item in request.session.items if item.path == Path(__file__)]
     given = [item.callspec.params for item in chosen]  # type: ignore[attr-defined]  # all have it
-    releases = sorted({release for pair in given for release in pair.values()}, key=RELEASES.index)
+    named = {pair[which] for pair in given for which in ("newer", "older")}
+    releases = sorted(named, key=RELEASES.index)
     with Arena([ensure(release) for release in releases], scratch_root=None) as arena:
         yield arena
 
@@ -141,6 +142,45 @@ def test_the_older_one_is_refused_with_both_versions_and_changes_nothing(
     seen = observe(arena, plan, tmp_path, "palace", wanted, deadline=Deadline())
     assert [look.phase for look in seen.looks] == ["ok"] * 5
     assert seen.value("found")["missing"] == []
+
+
+#: Releases by the migrations they know, counted by table: 4 metadb and 9 sysdb, then 5 and 9, ...
+FORMS = (("0.5.23", "0.6.3"), ("1.0.21",), ("1.3.7",), ("1.5.5", "1.5.7", "1.5.9"))
+
+
+def form(release: str) -> int:
+    return next(number for number, releases in enumerate(FORMS) if release in releases)
+
+
+@pytest.mark.parametrize("upgraded", [False, True], ids=["made", "upgraded"])
+@pytest.mark.parametrize(("newer", "older"), list(each_pair()))
+def test_what_a_newer_one_did_without_our_library_is_seen_by_its_migrations(
+    arena: Arena, newer: str, older: str, tmp_path: Path, *, upgraded: bool
+) -> None:
+    """`upgraded`: our library on the older release made the palace, raw chromadb opened it then."""
+    if upgraded:
+        palace(arena, tmp_path, older, fixes=ALL)
+        raw = Plan(release=newer, target="chroma", steps=())
+        for answer in ask(arena, raw, tmp_path, newer).values():
+            assert answer["done"] == "ok"
+    else:
+        palace(arena, tmp_path, newer, target="chroma")
+    before = theirs(tmp_path / "palace")
+    plan = Plan(release=older, fixes=ALL, steps=())
+    opened = ask(arena, plan, tmp_path, older)["open"]
+    if form(older) == form(newer):
+        assert opened["done"] == "ok"
+        return
+    assert opened["done"] == "fail"
+    assert opened["error"].startswith("StaleLibraryError: ")
+    for said in (f"runs chromadb {older},", "a newer one has opened", "nothing was changed"):
+        assert said in opened["error"]
+    assert theirs(tmp_path / "palace") == before
+
+
+def theirs(folder: Path) -> dict[str, str]:
+    """Return the contents of all that is chromadb's in a palace."""
+    return {name: text for name, text in contents(folder).items() if ".palace/" not in name}
 
 
 @pytest.mark.parametrize(("newer", "older"), [("1.5.9", "1.0.21")])

@@ -84,23 +84,33 @@ def _released(path: Path) -> bool:
     return True
 
 
-def make_database(palace: Path) -> None:
-    """Make the database where there is none, all at once.
+def make_database(palace: Path) -> bool:
+    """Make the database where there is none, all at once; returns whether there was none.
 
     chromadb makes its tables one by one, and 0.6.3 cannot go on where it was killed doing so
     ("table segments already exists", at every later open). So it does it aside, and a rename
     brings the whole.
     """
     if (palace / _DATABASE).exists():
-        return
+        return False
+    with made_aside(palace) as nursery:
+        (nursery / _DATABASE).replace(palace / _DATABASE)
+    return True
+
+
+@contextmanager
+def made_aside(palace: Path) -> Iterator[Path]:
+    """Yield an empty palace that the chromadb of this process has just made; removed at the end."""
     nursery = palace / DIRECTORY / "new"
     shutil.rmtree(nursery, ignore_errors=True)  # of one who died here
     nursery.mkdir(parents=True)
     close_client(open_client(nursery))
     if not _released(nursery / _DATABASE):
         raise PalaceError(f"chromadb does not close {nursery / _DATABASE}; try again")
-    (nursery / _DATABASE).replace(palace / _DATABASE)
-    shutil.rmtree(nursery, ignore_errors=True)
+    try:
+        yield nursery
+    finally:
+        shutil.rmtree(nursery, ignore_errors=True)
 
 
 def finish_database(palace: Path) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from palace_store import readback, recovery, trimming
+from palace_store import migrations, readback, recovery, trimming
 from palace_store.anatomy.hnsw_files import PICKLE
 from palace_store.client import Client, Seat, open_client, running_version, seat_of
 from palace_store.examination import examine, foreign_touch, left_behind
@@ -29,7 +29,7 @@ from palace_store.lease import Lease
 from palace_store.quarantine import quarantine_before_open, thin_out
 from palace_store.retention import make_database
 from palace_store.state import DIRECTORY, State, read_state, sweep, write_state
-from palace_store.version_guard import newest, refuse_if_older
+from palace_store.version_guard import refuse_if_older
 
 #: Fixes that need the shared state file; without any of them nothing of ours is kept in a palace.
 _STATEFUL = (
@@ -140,11 +140,10 @@ class Session:
     def _prepare(self, seat: Seat, found: State) -> State:
         """Do what needs Python's SQLite, which must never meet a live client of this process."""
         state = found
-        if self._stateful:
-            make_database(self.palace)
-        quarantine_before_open(self.palace, self.fixes, self._stale_seconds)
+        made = self._stateful and make_database(self.palace)
         if self.fixes.has("version_guard"):
-            state = state.changed(chromadb=newest(running_version(), state.chromadb))
+            state = migrations.checked(self.palace, state, made=made)
+        quarantine_before_open(self.palace, self.fixes, self._stale_seconds)
         state = examine(self.palace, self.fixes, seat, state)
         if not state.open_flush and self._trims(state):
             state = state.changed(trim_at=trimming.trim(self.palace))

@@ -71,6 +71,7 @@ class State:
 
     generation: int = 0
     chromadb: str = ""
+    migrations: tuple[str, ...] = ()  # of its tables, when they were last found to be known
     retained: bool = False  # the log holds the vector of every row, and chromadb never purges it
     lossy: bool = False  # rows were found whose vector no file surely holds
     open_flush: tuple[str, ...] = ()  # collections whose index may be half written
@@ -167,6 +168,7 @@ def _parsed(text: bytes) -> State:
     return State(
         generation=_typed(raw["generation"], int),
         chromadb=version,
+        migrations=_words(raw.get("migrations", [])),
         retained=_typed(raw["retained"], bool),
         lossy=_typed(raw["lossy"], bool),
         open_flush=_words(raw["open_flush"]),
