@@ -207,6 +207,7 @@ def test_ctrl_c_shows_what_is_there_and_leaves_nothing(tmp_path: Path) -> None:
     output, _ = process.communicate(timeout=60)
     assert process.returncode == ExitCode.INTERRUPTED, output
     assert re.search(r"s2/long on sqlite", output)
+    assert "go on: palace-lab run --resume " in output
     assert "Traceback" not in output
     assert_nothing_left(tmp_path)
 
@@ -235,6 +236,37 @@ def test_a_killed_run_leaves_nothing_and_can_be_resumed(tmp_path: Path) -> None:
     assert done.returncode in (ExitCode.PROMISED, ExitCode.UNKNOWN), done.stdout + done.stderr
     after = results.read_text().splitlines()
     assert [line for line in before if line.endswith("}")] == after[: len(before)]
+
+
+def test_who_goes_on_need_not_say_again_what_was_asked(tmp_path: Path) -> None:
+    for name in ("asked", "other"):
+        scenario(tmp_path, name, plan=PLAN, off="Fixes.none()")
+    first = run(tmp_path, "run", "s2/asked", "--trials", "2", "--seed", "77")
+    assert first.returncode == ExitCode.PROMISED, first.stdout
+    results = tmp_path / "reports" / "latest" / "results.jsonl"
+    lines = results.read_text().splitlines()
+    results.write_text("\n".join(lines[:-1]) + "\n")  # as if it had been interrupted
+    second = run(tmp_path, "run", "--resume", "reports/latest")
+    assert second.returncode == ExitCode.PROMISED, second.stdout
+    assert "seed 77" in second.stdout
+    assert "s2/other" not in second.stdout
+    assert len(results.read_text().splitlines()) == len(lines)
+    more = run(tmp_path, "run", "s2/other", "--resume", "reports/latest", "--trials", "1")
+    assert "s2/other" in more.stdout
+    assert "s2/asked" not in more.stdout
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"trials": "many"}', '{"names": "s2/none"}'])
+def test_a_run_that_does_not_say_what_was_asked_is_refused(tmp_path: Path, text: str) -> None:
+    scenario(tmp_path, "asked", plan=PLAN, off="Fixes.none()")
+    directory = tmp_path / "reports" / "made"
+    directory.mkdir(parents=True)
+    (directory / "results.jsonl").touch()
+    (directory / "asked.json").write_text(text)
+    done = run(tmp_path, "run", "--resume", "reports/made")
+    assert done.returncode == ExitCode.USAGE, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert (directory / "results.jsonl").read_text() == ""
 
 
 def test_scratch_goes_where_it_is_told(tmp_path: Path) -> None:

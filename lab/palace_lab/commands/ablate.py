@@ -13,7 +13,9 @@ from palace_lab.commands.prepare import (
     chosen,
     needed,
     provide,
+    recalled,
     resolve_all,
+    resume_option,
     run_directory,
     why_no_tracing,
 )
@@ -41,7 +43,7 @@ from palace_lab.runner.cells import SEED_VARIABLE, Profile, campaign_seed
 @click.option("--seed", type=int, help=f"Default: ${SEED_VARIABLE}, else 1.")
 @click.option("--jobs", type=click.IntRange(1, 64), help="Trials at once; default: cores.")
 @click.option("--report-dir", type=click.Path(path_type=Path), help="Default: ./reports.")
-@click.option("--resume", type=click.Path(path_type=Path), help="Go on with an interrupted one.")
+@resume_option
 @click.option("--offline", is_flag=True, help="Use only environments that are built already.")
 def ablate_command(
     names: tuple[str, ...],
@@ -61,10 +63,12 @@ def ablate_command(
     fails with every fix on.
     """
     tried = _fixes(fixes)
+    names = recalled(names)
     listed = chosen(names, nightly=nightly)
     asked = resolve_all(releases)
+    seed_of_all = campaign_seed(seed)
     console = Console()
-    directory = run_directory(resume, report_dir)
+    directory = run_directory(names, resume, report_dir, seed=seed_of_all)
     with ExitStack() as stack:
         progress = stack.enter_context(RunProgress(console))
         environments, refused = provide(
@@ -80,7 +84,7 @@ def ablate_command(
                 asked=asked,
                 refused=refused,
                 profile=Profile(f"{trials} trials", off=trials, fixed=0),
-                seed=campaign_seed(seed),
+                seed=seed_of_all,
                 jobs=jobs or os.cpu_count() or 1,
                 no_tracing=why_no_tracing(),
             )
@@ -144,7 +148,7 @@ def _tell(
     console.say(f"{sum(spot.tried for spot in found.spots)} trials · {directory.path}", "dim")
     if result.interrupted:
         again = shown_path(directory.path)
-        console.say(f"interrupted: say the same again with --resume {again}", STYLES["bad"])
+        console.say(f"interrupted; go on: palace-lab ablate --resume {again}", STYLES["bad"])
         return int(ExitCode.INTERRUPTED)
     if any(spot.red for spot in found.of(CONTROL)):
         return int(ExitCode.VIOLATED)

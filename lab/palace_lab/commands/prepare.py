@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import click
+
 from palace_lab.catalog import Listed, find_scenarios, select
 from palace_lab.environments import Environment, ensure, resolve_release
 from palace_lab.errors import RefusedError, UsageError
 from palace_lab.processes.supervise import tracing_available
-from palace_lab.report.rundir import RunDirectory
+from palace_lab.report.rundir import RunDirectory, asked_in
 from palace_lab.runner.cells import shown_releases
 from palace_lab.scenario import RELEASES, SQLITE, Size
 
@@ -57,11 +59,43 @@ def chosen(names: tuple[str, ...], *, nightly: bool) -> list[Listed]:
     return kept
 
 
-def run_directory(resume: Path | None, report_dir: Path | None) -> RunDirectory:
-    """Open the directory of an earlier run to go on with, or make one."""
+#: What a run is free to do differently when it goes on.
+_NOT_ASKED = frozenset({"jobs", "report_dir", "resume", "offline"})
+
+
+def _recall(ctx: click.Context, _: click.Parameter, resume: Path | None) -> Path | None:
+    """Let what the run to go on with was asked for stand in for what is not said this time."""
+    if resume is not None:
+        ctx.default_map = asked_in(resume)
+    return resume
+
+
+resume_option = click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    callback=_recall,
+    help="Go on with an interrupted one, asking for the same: its directory, or reports/latest.",
+)
+
+
+def recalled(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names given, or those of the run to go on with (click recalls options only)."""
+    asked = click.get_current_context().default_map or {}
+    return names or tuple(str(name) for name in asked.get("names") or ())
+
+
+def run_directory(
+    names: tuple[str, ...], resume: Path | None, report_dir: Path | None, *, seed: int
+) -> RunDirectory:
+    """Open the directory of an earlier run to go on with, or make one that says what was asked."""
     if resume is not None:
         return RunDirectory.open_existing(resume)
-    return RunDirectory.create(report_dir or default_reports())
+    directory = RunDirectory.create(report_dir or default_reports())
+    given = click.get_current_context().params
+    asked = {name: value for name, value in given.items() if name not in _NOT_ASKED}
+    directory.note_asked({**asked, "names": names, "seed": seed})
+    return directory
 
 
 def needed(scenarios: list[Listed], asked: list[str]) -> list[str]:

@@ -12,7 +12,9 @@ from palace_lab.commands.prepare import (
     chosen,
     needed,
     provide,
+    recalled,
     resolve_all,
+    resume_option,
     run_directory,
     why_no_tracing,
 )
@@ -21,6 +23,7 @@ from palace_lab.report.junit import write_junit
 from palace_lab.report.records import read_records
 from palace_lab.report.summary import write_summary
 from palace_lab.report.terminal import RunProgress
+from palace_lab.report.words import shown_path
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.campaign import Campaign, Order
 from palace_lab.runner.cells import PROFILES, SEED_VARIABLE, campaign_seed
@@ -39,11 +42,7 @@ from palace_lab.scenario import Size
 @click.option("--seed", type=int, help=f"Default: ${SEED_VARIABLE}, else 1.")
 @click.option("--jobs", type=click.IntRange(1, 64), help="Trials at once; default: cores.")
 @click.option("--report-dir", type=click.Path(path_type=Path), help="Default: ./reports.")
-@click.option(
-    "--resume",
-    type=click.Path(path_type=Path),
-    help="Go on with an interrupted run: its directory, or reports/latest.",
-)
+@resume_option
 @click.option("--offline", is_flag=True, help="Use only environments that are built already.")
 def run_command(
     names: tuple[str, ...],
@@ -61,13 +60,16 @@ def run_command(
     offline: bool,
 ) -> int:
     """Run scenarios (all, or those named) on their arms, and print the table of verdicts."""
+    names = recalled(names)
     scenarios = chosen(names, nightly=nightly)
     asked = resolve_all(releases)
-    directory = run_directory(resume, report_dir)
+    seed = campaign_seed(seed)
+    directory = run_directory(names, resume, report_dir, seed=seed)
     previous = read_records(directory.results_path)
     counts = PROFILES[profile] if trials is None else PROFILES[profile].with_trials(trials)
     with ExitStack() as stack:
-        progress = stack.enter_context(RunProgress(Console()))
+        console = Console()
+        progress = stack.enter_context(RunProgress(console))
         environments, refused = provide(
             needed(scenarios, asked), progress.environment, offline=offline
         )
@@ -78,7 +80,7 @@ def run_command(
             asked=asked,
             refused=refused,
             profile=counts,
-            seed=campaign_seed(seed),
+            seed=seed,
             size=Size(processes or 0, triples or 0, drawers or 0),
             jobs=jobs or os.cpu_count() or 1,
             no_tracing=why_no_tracing(),
@@ -90,4 +92,6 @@ def run_command(
         except OSError as error:
             raise directory.broke_off(error, command="run") from error
         progress.finish(result, directory.path)
+        if result.interrupted:
+            console.say(f"go on: palace-lab run --resume {shown_path(directory.path)}", hang=2)
     return int(result.exit_code)

@@ -11,14 +11,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import re
 import secrets
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from palace_lab.errors import LabError, UsageError
 
 RESULTS = "results.jsonl"
+ASKED = "asked.json"
 LATEST = "latest"
 _PART_CHARACTERS_MAX = 80
 #: Names that need no change but "/" to "+", and cannot be taken for a changed one ("_").
@@ -68,6 +72,14 @@ class RunDirectory:
             raise UsageError(_cannot_write(path, error)) from None
         return run
 
+    def note_asked(self, asked: Mapping[str, Any]) -> None:
+        """Write down what the run was asked for, so that going on asks for the same."""
+        text = json.dumps(asked, sort_keys=True, ensure_ascii=False)
+        try:
+            (self.path / ASKED).write_text(text, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise UsageError(_cannot_write(self.path, error)) from None
+
     def plan_path(self, scenario: str, release: str, arm: str, index: int) -> Path:
         """Return where the plan of a trial goes."""
         return self.plans / f"{_stem(scenario, release, arm, index)}.json"
@@ -97,6 +109,19 @@ class RunDirectory:
         if not path.resolve().is_relative_to(self.path.resolve()):
             raise UsageError(f"{self.results_path} names {relative!r}, which is not in its run")
         return path
+
+
+def asked_in(path: Path) -> dict[str, Any]:
+    """Return what the run in a directory was asked for; {} where it does not say."""
+    try:
+        asked = json.loads((path / ASKED).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path / ASKED} cannot be read ({error}); start a new run") from None
+    if not isinstance(asked, dict):
+        raise UsageError(f"{path / ASKED} does not say what the run was asked for; start a new run")
+    return asked
 
 
 def _stem(scenario: str, release: str, arm: str, index: int) -> str:
