@@ -36,6 +36,12 @@ KNOWN: Mapping[str, str] = {
     "kg_autocheckpoint": "S2: checkpoints are short and frequent",
     "kg_log_bound": "S2: a log that a reader keeps from being emptied is not written on for ever",
     "kg_clean_shutdown": "S2: the log is folded in at the end; ours keeps no peer waiting for it",
+    "local_one_connection": "S4: server, threads and sync share one connection and its lock",
+    "local_any_thread": "S4: that connection serves every thread of its process",
+    "local_transaction": "S4: a write takes its lock when it begins, and never stays open",
+    "local_retry": "S4: the lock of another process is tried again, with bounded, jittered backoff",
+    "local_wal": "S4: memories are written ahead, so that whoever reads keeps no writer out",
+    "local_migration": "S4: a schema is migrated whole or not at all, by one process at a time",
 }
 
 #: What a report's own fix consists of. A name that maps to "reported" differs from ours.
@@ -51,6 +57,13 @@ _REPORTED: Mapping[str, Mapping[str, Variant]] = {
         "kg_retry": "on",
         "kg_autocheckpoint": "reported",
         "kg_clean_shutdown": "reported",
+    },
+    "local": {
+        "local_one_connection": "on",
+        "local_any_thread": "on",
+        "local_transaction": "on",
+        "local_retry": "on",
+        "local_wal": "on",
     },
 }
 

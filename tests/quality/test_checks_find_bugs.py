@@ -142,6 +142,34 @@ def graph(*rows: str, integrity: str = "ok", ended: Iterable[str] = ()) -> Obser
     return Observation("triples", (Look("listed", "ok", value, "", 0.1),), CLEAN)
 
 
+def machine(
+    *memories: int,
+    foreign: Iterable[str] = (),
+    pending: Iterable[int] = (),
+    parked: Iterable[tuple[int, str]] = (),
+    integrity: str = "ok",
+) -> dict[str, Any]:
+    """What the observer reads in the file of one machine."""
+    return {
+        "memories": list(memories),
+        "foreign": list(foreign),
+        "pending": [[n, ""] for n in pending],
+        "parked": [list(each) for each in parked],
+        "integrity": integrity,
+        "version": 3,
+    }
+
+
+def remembered(remote: Iterable[int] | None = None, *refused: int, **machines: Any) -> Observation:
+    """What the observer of memories reads."""
+    there = None
+    if remote is not None:
+        numbers = list(remote)
+        there = {"memories": numbers, "foreign": [], "refused": list(refused), "integrity": "ok"}
+    value = {"machines": machines, "remote": there}
+    return Observation("memories", (Look("listed", "ok", value, "", 0.1),), CLEAN)
+
+
 def survey(
     *findings: tuple[str, str], missing: Iterable[int] = (), weight: int = 1_100_000
 ) -> dict[str, Any]:
@@ -365,6 +393,43 @@ FOUND = [
          evidence(graph("writer/1"), calls=[call("triple", 1), ENDED])),
     Case("a triple is ended that nobody ended", "triples", "phantom",
          evidence(graph("writer/1", ended=["writer/1"]), calls=[call("triple", 1)])),
+    # memories: what machines and their remote hold
+    Case("an acknowledged memory is not on its machine", "memories", "silent-row-loss",
+         evidence(remembered(writer=machine(1)), calls=[call("memory", 1), call("memory", 2)])),
+    Case("an acknowledged memory is nowhere", "memories", "silent-row-loss",
+         evidence(remembered([1], writer=machine(1)), calls=[call("memory", 1, count=2)])),
+    Case("a deleted memory is there", "memories", "phantom",
+         evidence(remembered(writer=machine(1)),
+                  calls=[call("memory", 1), call("forget", 1, at=3)])),
+    Case("a deleted memory of another machine is there", "memories", "phantom",
+         evidence(remembered([1], writer=machine(1), peer=machine(1)),
+                  calls=[call("memory", 1), call("forget", 1, at=3, process="peer")])),
+    Case("words nobody wrote are there", "memories", "phantom",
+         evidence(remembered(writer=machine(foreign=["x"])), calls=[call("open", 0)])),
+    Case("a refused memory is there", "memories", "phantom",
+         evidence(remembered(writer=machine(1)), may_refuse=True,
+                  calls=[call("memory", 1, "fail")])),
+    Case("a memory is at the remote twice", "memories", "duplicate",
+         evidence(remembered([1, 1], writer=machine(1)), calls=[call("memory", 1)])),
+    Case("half of a call about memories is there", "memories", "half-written",
+         evidence(remembered(writer=machine(1)), calls=[call("memory", 1, None, count=2)],
+                  exits={"writer": KILLED})),
+    Case("the file of a machine is malformed", "memories", "sqlite-malformed",
+         evidence(remembered(writer=machine(1, integrity="row 1 missing")),
+                  calls=[call("memory", 1)])),
+    Case("the remote lacks a memory", "memories", "not-converged",
+         evidence(remembered([], writer=machine(1)), calls=[call("memory", 1)])),
+    Case("a machine lacks a memory of the remote", "memories", "not-converged",
+         evidence(remembered([1], writer=machine(1), peer=machine()),
+                  calls=[call("memory", 1)])),
+    Case("a machine has still something to tell", "memories", "not-converged",
+         evidence(remembered([1], writer=machine(1, pending=[1])), calls=[call("memory", 1)])),
+    Case("a memory is given up that nobody refused", "memories", "parked-wrongly",
+         evidence(remembered([], writer=machine(1, parked=[(1, "unreachable")])),
+                  calls=[call("memory", 1)])),
+    Case("a memory is given up without a reason", "memories", "parked-wrongly",
+         evidence(remembered([], 1, writer=machine(1, parked=[(1, "")])),
+                  calls=[call("memory", 1)])),
     # content: what drawers say
     Case("a drawer has an older text than it was given", "content", "stale-content",
          evidence(observed(), calls=[WROTE, UPSERTED])),
@@ -573,6 +638,30 @@ HEALTHY = {
         graph("writer/1"),
         calls=[call("triple", 1, None), ENDED],
         exits={"writer": KILLED},
+    ),
+    "a machine alone answers for itself": evidence(
+        remembered(writer=machine(1), peer=machine(2)),
+        calls=[call("memory", 1), call("memory", 2, process="peer")],
+    ),
+    "machines and remote hold the same": evidence(
+        remembered([1, 2], writer=machine(1, 2), peer=machine(1, 2)),
+        calls=[call("memory", 1), call("memory", 2, process="peer")],
+    ),
+    "a refused memory is given up with its reason": evidence(
+        remembered([], 1, writer=machine(1, parked=[(1, "answered 422")]), peer=machine()),
+        calls=[call("memory", 1)],
+    ),
+    "a memory that one machine stored while another deleted it is there": evidence(
+        remembered([1], writer=machine(1), peer=machine(1)),
+        calls=[call("memory", 1, at=3), call("forget", 1, at=3, process="peer")],
+    ),
+    "or it is not": evidence(
+        remembered([], writer=machine(), peer=machine()),
+        calls=[call("memory", 1, at=3), call("forget", 1, at=3, process="peer")],
+    ),
+    "a memory that was deleted is gone everywhere": evidence(
+        remembered([], writer=machine(), peer=machine()),
+        calls=[call("memory", 1), call("forget", 1, at=3, process="peer")],
     ),
     "nobody got round to making the knowledge graph": evidence(
         graph(integrity="missing"), calls=[call("triple", 1, None)], exits={"writer": KILLED}

@@ -1,7 +1,8 @@
 """Ablation: every scenario's fixed arm is run again with a fix off, and once with none off.
 
 Rules:
-- A fix of the knowledge graph is tried on plans that have one, the others on plans with drawers.
+- A fix of the knowledge graph is tried on plans that have one, one of memories on plans with
+  memories, one of sync on plans with a remote, and the others on plans with drawers.
 - The trials of all removals have the same seeds, so that they differ in the fixes alone.
 - A race counts its trials like any other plan: what it shows, it shows; what not, with its n.
 """
@@ -19,14 +20,21 @@ from palace_lab.plan.model import Plan
 from palace_lab.scenario import Scenario, Size
 from palace_store.fixes import KNOWN
 
-_GRAPH = frozenset({"triples", "mixed"})
+#: By the first word of a fix: the targets that have what it is for. Any other is of drawers.
+_TARGETS = {
+    "kg": frozenset({"triples", "mixed"}),
+    "local": frozenset({"memories", "agent"}),
+    "sync": frozenset({"agent"}),
+}
 _DRAWERS = frozenset({"palace", "mixed"})
+#: Fixes of memories and of sync may stand in for each other.
+_KINDS = {"kg": "graph", "local": "memories", "sync": "memories"}
 
 
 def concerns(fix: str, plan: Plan) -> bool:
     """Tell whether a plan has what a fix is for."""
     targets = {plan.target, *(process.target for process in plan.processes)}
-    return bool(targets & (_GRAPH if fix.startswith("kg_") else _DRAWERS))
+    return bool(targets & _TARGETS.get(_word(fix), _DRAWERS))
 
 
 def singles(fixes: Iterable[str]) -> list[Removal]:
@@ -37,7 +45,7 @@ def singles(fixes: Iterable[str]) -> list[Removal]:
 def couples(idle: Sequence[str]) -> list[Removal]:
     """Return every pair of fixes that may stand in for each other."""
     return [
-        pair for pair in combinations(idle, 2) if len({fix.startswith("kg_") for fix in pair}) == 1
+        pair for pair in combinations(idle, 2) if len({_KINDS.get(_word(fix)) for fix in pair}) == 1
     ]
 
 
@@ -76,6 +84,10 @@ def gather(listed: Iterable[Listed], removals: Sequence[Removal], result: RunRes
 def all_fixes() -> list[str]:
     """Return the names of all fixes, in the order the library lists them."""
     return list(KNOWN)
+
+
+def _word(fix: str) -> str:
+    return fix.partition("_")[0]
 
 
 def _name(scenario: str, removed: Removal) -> str:

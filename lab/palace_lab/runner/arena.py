@@ -39,6 +39,7 @@ PRELOAD = (
     "numpy",
     "palace_store.drawers",
     "palace_store.triples",
+    "palace_store.local",
     "palace_store.anatomy",
     "palace_lab.targets.worker",
 )

@@ -30,7 +30,9 @@ from palace_lab.runner.launch import launch
 
 Answer = dict[str, Any]
 #: Operations before which a process does not open its palace, as a server does when it starts.
-_OPENS_NOTHING = frozenset({"open", "hold", "intrude", "pin", "measure_log", "measure_reloads"})
+_OPENS_NOTHING = frozenset(
+    {"open", "hold", "intrude", "pin", "make_old", "measure_log", "measure_reloads"}
+)
 
 
 @dataclass(frozen=True)

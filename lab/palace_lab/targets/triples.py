@@ -17,6 +17,7 @@ from typing import Any
 
 from palace_lab.targets.base import Context, Target, describe
 from palace_lab.targets.graph_file import OBSERVER_BUSY_S, read_back, wal_bytes
+from palace_lab.targets.stranger import Stranger
 from palace_store.fixes import Fixes
 from palace_store.triple_file import LOG_BYTES_MAX
 from palace_store.triples import NewTriple, PalaceLockedError, TripleStore
@@ -56,8 +57,7 @@ class TriplesTarget(Target):
         self._scale = context.time_scale
         self._wrong = wrong
         self._store: TripleStore | None = None
-        self._holder: sqlite3.Connection | None = None
-        self._reader: sqlite3.Connection | None = None
+        self._stranger = Stranger(self._path, busy_s=OBSERVER_BUSY_S * self._scale)
 
     def open(
         self, *, pause_when_locked: bool = False, log_bytes_max: int = LOG_BYTES_MAX
@@ -179,40 +179,19 @@ class TriplesTarget(Target):
 
     def hold(self) -> Answer:
         """Hold the writer's lock from a raw connection, on a new file one that is not yet WAL."""
-        self._palace.mkdir(parents=True, exist_ok=True)
-        db = self._raw()
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            mode = db.execute("PRAGMA journal_mode").fetchone()[0]
-        except BaseException:
-            db.close()
-            raise
-        self._holder = db
-        return {"journal_mode": mode}
+        return self._stranger.hold()
 
     def release(self, *, after_s: float = 0.0) -> Answer:
         """Let go after so many seconds (scaled: the length of the hold is the fault itself)."""
-        if self._holder is None:
-            return {"held": False}
-        time.sleep(after_s * self._scale)
-        self._holder.execute("ROLLBACK")
-        self._holder.close()
-        self._holder = None
-        return {"held": True}
+        return self._stranger.release(after_s=after_s * self._scale)
 
     def pin(self) -> Answer:
         """Begin to read from a raw connection, and stay in that transaction until `unpin`."""
-        self._reader = self._raw()
-        self._reader.execute("BEGIN")
-        return {"triples": self._reader.execute("SELECT count(*) FROM triples").fetchone()[0]}
+        return self._stranger.pin("triples")
 
     def unpin(self) -> Answer:
         """End the read."""
-        if self._reader is None:
-            return {"read": False}
-        self._reader.close()
-        self._reader = None
-        return {"read": True}
+        return self._stranger.unpin()
 
     def measure_log(self, *, most_bytes: int) -> Answer:
         """Look how long the log is now; raises `LogTooLongError` above `most_bytes`."""
@@ -224,11 +203,6 @@ class TriplesTarget(Target):
     def read_all(self) -> Answer:
         """Read back what is there, without the library: triples by id, integrity, log size."""
         return read_back(self._path)
-
-    def _raw(self) -> sqlite3.Connection:
-        """Return a connection of the world around the library."""
-        timeout_s = OBSERVER_BUSY_S * self._scale
-        return sqlite3.connect(self._path, timeout=timeout_s, isolation_level=None)
 
     def _opened(self) -> TripleStore:
         if self._store is None:

@@ -1,0 +1,229 @@
+"""One connection to the memory file, one lock around it: what server, threads and sync share (S4).
+
+* Any thread of the process may call. The lock is re-entrant: a write inside a write is part of it.
+* `write` is one transaction that takes SQLite's lock when it begins; it is run again, with a
+  bounded and jittered backoff, while another process is in the way. `transaction` is the same for
+  a block, which cannot be run again, so only its beginning is. Whatever goes wrong in either, no
+  transaction stays open.
+* With its fixes switched off it is what S4 reported: a connection for each user of the file, bound
+  to the thread that opened it, implicit transactions that an exception leaves open, one wait of
+  5 s, a rollback journal, a schema changed statement by statement.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar, final
+
+from palace_store.errors import ForkedStoreError, PalaceError
+from palace_store.fixes import Fixes
+from palace_store.local import schema
+from palace_store.local.schema import MemoryFileError
+from palace_store.sqlite_lock import PalaceLockedError, Patience, lock_file, transaction
+from palace_store.state import DIRECTORY
+from palace_store.triple_file import (
+    BACKOFF_FIRST_S,
+    BACKOFF_MAX_S,
+    SETUP_ATTEMPTS_MAX,
+    SETUP_BACKOFF_MAX_S,
+)
+
+FILE = "memories.sqlite3"
+BUSY_S = 5.0  # what Python's sqlite3 waits by itself, and so what was found
+RETRY_TOTAL_S = 60.0  # our choice: as long as the knowledge graph waits inside SQLite
+RETRY_ATTEMPTS_MAX = 20  # our choice: a busy timeout each, so that the seconds decide
+
+T = TypeVar("T")
+Values = Mapping[str, Any] | Sequence[Any]
+
+
+@final
+class LocalConnection:
+    """An open memory file.
+
+    `on_locked` is called each time a lock will be tried again, `on_step` before each statement of a
+    migration; neither may call the store. Raises `PalaceLockedError` where a peer does not let go,
+    `MemoryFileError` for a file or folder that cannot hold memories.
+    """
+
+    def __init__(
+        self,
+        palace: Path,
+        fixes: Fixes,
+        *,
+        time_scale: float = 1.0,
+        rng: random.Random | None = None,
+        on_locked: Callable[[], None] | None = None,
+        on_step: Callable[[int], None] = lambda _done: None,
+    ) -> None:
+        self.path = palace / FILE
+        self.fixes = fixes
+        self.time_scale = time_scale
+        self._lock_path = palace / DIRECTORY / "memories.lock"
+        self._on_locked = on_locked
+        self._on_step = on_step
+        self._rng = rng or random.Random()  # noqa: S311  (jitter, no secret)
+        retry = fixes.has("local_retry")
+        self._patience = Patience(
+            self.path,
+            busy_s=time_scale * BUSY_S,
+            total_s=time_scale * (RETRY_TOTAL_S if retry else BUSY_S),
+            attempts_max=RETRY_ATTEMPTS_MAX if retry else 1,
+            backoff_first_s=time_scale * BACKOFF_FIRST_S,
+            backoff_max_s=time_scale * BACKOFF_MAX_S,
+            rng=self._rng,
+        )
+        self._lock = threading.RLock()
+        self._depth = 0  # of transactions of the thread that holds the lock
+        self._pid = os.getpid()
+        self._db: sqlite3.Connection | None = self._open()
+
+    def for_sync(self) -> LocalConnection:
+        """Return what the sync engine is to use: this very connection, or one of its own."""
+        if self.fixes.has("local_one_connection"):
+            return self
+        return LocalConnection(
+            self.path.parent, self.fixes, time_scale=self.time_scale, rng=self._rng
+        )
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in one transaction; it may be run several times, so it must only use it."""
+        with self._turn() as db:
+            if self._depth:
+                return work(db)
+            return self._patience.run(db, lambda: self._transaction(db, work), self._on_locked)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold one transaction for a block: committed at its end, undone by an exception."""
+        with self._turn() as db:
+            if self._depth:
+                yield db
+                return
+            self._patience.run(db, lambda: self._begin(db), self._on_locked)
+            self._depth += 1
+            try:
+                yield db
+                self._patience.run(db, lambda: db.execute("COMMIT"), self._on_locked)
+            finally:
+                self._depth -= 1
+                if self.fixes.has("local_transaction") and db.in_transaction:
+                    db.execute("ROLLBACK")
+
+    def read(self, query: str, values: Values = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of one query."""
+        with self._turn() as db:
+            return self._patience.run(
+                db, lambda: db.execute(query, values).fetchall(), self._on_locked
+            )
+
+    def close(self) -> None:
+        """Close; twice does no harm. The last to close a file folds its log."""
+        if self._db is None or self._pid != os.getpid():
+            return
+        with self._turn() as db:
+            db.close()
+            self._db = None
+
+    def _transaction(self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._depth += 1
+        try:
+            if self.fixes.has("local_transaction"):
+                return transaction(db, "BEGIN IMMEDIATE", lambda: work(db))
+            self._begin(db)
+            result = work(db)
+            db.execute("COMMIT")
+            return result
+        finally:
+            self._depth -= 1
+
+    def _begin(self, db: sqlite3.Connection) -> None:
+        if self.fixes.has("local_transaction"):
+            db.execute("BEGIN IMMEDIATE")
+        elif not db.in_transaction:  # as sqlite3 does by itself: one that was left open goes on
+            db.execute("BEGIN")
+
+    @contextmanager
+    def _turn(self) -> Iterator[sqlite3.Connection]:
+        if self._pid != os.getpid():
+            raise ForkedStoreError(
+                f"this store of {self.path} was opened by process {self._pid}, before a fork: "
+                "open a new LocalStore in the child"
+            )
+        # Whoever is before us is bounded as well, so a long queue is the only way to get here.
+        wait_s = self._patience.total_s
+        if not self._lock.acquire(timeout=wait_s):
+            raise PalaceLockedError(
+                f"database is locked: other threads of this process kept {self.path} busy for "
+                f"{wait_s:.2f} s; nothing was written: try again"
+            )
+        try:
+            if self._db is None:
+                raise MemoryFileError(f"the store of {self.path} is closed: open a new LocalStore")
+            yield self._db
+        finally:
+            self._lock.release()
+
+    def _open(self) -> sqlite3.Connection:
+        serialised = self.fixes.has("local_migration")
+        patience = replace(
+            self._patience,
+            attempts_max=SETUP_ATTEMPTS_MAX if serialised else 1,
+            backoff_max_s=self.time_scale * SETUP_BACKOFF_MAX_S,
+        )
+        set_up = self._set_up_serialised if serialised else self._set_up_as_found
+        any_thread = self.fixes.has("local_any_thread")
+        with ExitStack() as stack:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                db = sqlite3.connect(
+                    self.path, isolation_level=None, check_same_thread=not any_thread
+                )
+                stack.callback(db.close)
+                patience.run(db, lambda: set_up(db), self._on_locked)
+            except PalaceError:
+                raise
+            except (OSError, sqlite3.Error) as error:
+                raise MemoryFileError(
+                    f"{self.path} cannot be used for memories ({error}): the palace must be a "
+                    "folder that this user may write to; move a file aside that is none"
+                ) from error
+            stack.pop_all()
+        return db
+
+    def _set_up_serialised(self, db: sqlite3.Connection) -> None:
+        schema.check(db, self.path)  # before the switch, which is a change of the file as well
+        if not self._is_set_up(db):
+            with lock_file(self._lock_path):
+                if not self._is_set_up(db):
+                    self._switch(db)
+                    transaction(db, "BEGIN IMMEDIATE", lambda: schema.migrate(db, self._on_step))
+        db.execute("PRAGMA synchronous = FULL")  # an acknowledged memory survives a power cut
+
+    def _set_up_as_found(self, db: sqlite3.Connection) -> None:
+        schema.check(db, self.path)
+        self._switch(db)
+        schema.migrate(db, self._on_step)
+        db.execute("PRAGMA synchronous = FULL")
+
+    def _switch(self, db: sqlite3.Connection) -> None:
+        if not self.fixes.has("local_wal"):
+            return
+        mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise MemoryFileError(
+                f"{self.path} cannot be switched to WAL, it stays {mode}: put the palace on a "
+                "local disk"
+            )
+
+    def _is_set_up(self, db: sqlite3.Connection) -> bool:
+        mode = db.execute("PRAGMA journal_mode").fetchone()[0]
+        wanted = mode == "wal" or not self.fixes.has("local_wal")
+        return bool(wanted) and schema.version_of(db) >= schema.VERSION

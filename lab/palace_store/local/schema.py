@@ -1,0 +1,104 @@
+"""The schema of the memory file, every version it has had, and the way from each to the next.
+
+`PRAGMA user_version` says which one a file has; 0 is a new file. Versions:
+
+1. content and creation time, an integer id;
+2. with namespace, metadata and the number the remote gave it;
+3. the id follows from the words (`memory.id_of`), so equal words are one memory; with what is still
+   to be told to the remote, and what is known of it.
+
+Rules:
+- All steps are one transaction together with the number, so a death leaves the old file or the new.
+- One process at a time migrates: the others wait at a lock file, as any holder is waited for, and
+  find it done. The switch to WAL is in there too: SQLite refuses it at once while a peer is busy.
+- Words that were stored twice become one memory, the older one; nothing else is dropped.
+- A newer file, or one that is none of ours, is refused and left as it is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from palace_store.errors import PalaceError
+from palace_store.local.memory import DEFAULT_NAMESPACE, id_of
+
+VERSION = 3
+_COLUMNS_1 = {"id", "content", "created"}
+
+_MEMORIES = """CREATE TABLE memories (
+    id TEXT PRIMARY KEY, namespace TEXT NOT NULL, content TEXT NOT NULL, metadata TEXT NOT NULL,
+    created TEXT NOT NULL, deleted INTEGER NOT NULL DEFAULT 0,
+    pending TEXT CHECK (pending IN ('store', 'delete')), incarnation INTEGER NOT NULL DEFAULT 0,
+    remote_id INTEGER, sent INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
+    parked INTEGER NOT NULL DEFAULT 0, error TEXT)"""
+_REST = (
+    "CREATE INDEX memories_pending ON memories (pending) WHERE pending IS NOT NULL",
+    "CREATE INDEX memories_remote ON memories (remote_id) WHERE remote_id IS NOT NULL",
+    "CREATE TABLE sync (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+)
+_STEPS: dict[int, tuple[str, ...]] = {
+    0: (_MEMORIES, *_REST, "PRAGMA user_version = 3"),
+    1: (
+        f"ALTER TABLE memories ADD COLUMN namespace TEXT NOT NULL DEFAULT '{DEFAULT_NAMESPACE}'",
+        "ALTER TABLE memories ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE memories ADD COLUMN remote_id INTEGER",
+        "PRAGMA user_version = 2",
+    ),
+    2: (
+        "ALTER TABLE memories RENAME TO memories_2",
+        _MEMORIES,
+        """INSERT INTO memories (id, namespace, content, metadata, created, remote_id)
+            SELECT memory_id(namespace, content), namespace, content, metadata, created, remote_id
+            FROM memories_2 ORDER BY id ON CONFLICT DO NOTHING""",
+        "DROP TABLE memories_2",
+        *_REST,
+        "PRAGMA user_version = 3",
+    ),
+}
+
+
+class MemoryFileError(PalaceError):
+    """The memory file cannot be used as it stands; the sentence says why. Raised before any effect.
+
+    Whatever had been begun is undone.
+    """
+
+    effect = "none"
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """Return the schema version of a file."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def check(db: sqlite3.Connection, path: object) -> None:
+    """Raise `MemoryFileError` for a file that this library cannot have made."""
+    # The columns first: a peer that makes the file in between makes both of them at once.
+    columns = {row[1] for row in db.execute("PRAGMA table_info(memories)")}
+    version = version_of(db)
+    if version > VERSION:
+        raise MemoryFileError(
+            f"{path} has schema {version}, this library knows {VERSION}: upgrade palace-lab in "
+            "this environment"
+        )
+    if columns and (version == 0 or not columns >= _COLUMNS_1):
+        raise MemoryFileError(
+            f"{path} holds no memories of this library, its table has the columns "
+            f"{', '.join(sorted(columns))}: point to another palace"
+        )
+
+
+def migrate(db: sqlite3.Connection, on_step: Callable[[int], None]) -> None:
+    """Take the file from whatever version it has to the newest, statement by statement.
+
+    The caller decides what one transaction is. `on_step` is called before each statement with how
+    many were executed.
+    """
+    db.create_function("memory_id", 2, id_of, deterministic=True)
+    done = 0
+    while (version := version_of(db)) < VERSION:
+        for statement in _STEPS[version]:
+            on_step(done)
+            db.execute(statement)
+            done += 1
