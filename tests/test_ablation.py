@@ -15,6 +15,7 @@ from palace_lab.commands.ablate import _tell
 from palace_lab.errors import ExitCode
 from palace_lab.judge.ablation import CONTROL, KEPT, Ablation, Removal, Spot
 from palace_lab.judge.results import RunResult
+from palace_lab.plan.model import Plan
 from palace_lab.report.ablation import lines, shown, troubles, verdict
 from palace_lab.report.console import Console
 from palace_lab.report.rundir import RunDirectory
@@ -89,6 +90,15 @@ def test_fixes_of_the_graph_and_of_drawers_are_not_paired() -> None:
         ("lease", "trim"),
         ("kg_retry", "kg_immediate"),
     ]
+
+
+def test_fixes_of_memories_and_of_sync_are_paired_and_tried_where_they_are_used() -> None:
+    assert ablation.couples(["local_retry", "lease", "sync_cap"]) == [("local_retry", "sync_cap")]
+    plan = Plan(target="memories", steps=())
+    assert ablation.concerns("local_retry", plan)
+    assert not ablation.concerns("sync_cap", plan)
+    assert ablation.concerns("sync_cap", plan.changed(target="agent"))
+    assert not ablation.concerns("lease", plan)
 
 
 def test_every_scenario_gets_its_control_and_the_removals_that_concern_it() -> None:

@@ -73,6 +73,11 @@ REAL = [
     ("InternalError: Error executing plan: (code: 5) database is locked", "locked"),
     ("OperationalError: SQLITE_BUSY_SNAPSHOT", "locked"),
     ("DatabaseError: database disk image is malformed", "sqlite-malformed"),
+    ("MemoryFileError: m cannot be used (duplicate column name: namespace)", "migration-torn"),
+    ("MemoryFileError: m cannot be used (no such table: memories)", "migration-torn"),
+    ("OperationalError: duplicate column name: namespace", "unexplained-error"),
+    ("WaitedForRemoteError: it ended only when the remote had answered", "waited-for-remote"),
+    ("NotThereError: 1 memories are not here yet: [3]", "not-converged"),
     ("DatabaseError: file is not a database", "sqlite-malformed"),
     (
         (

@@ -9,13 +9,18 @@ from pathlib import Path
 import pytest
 
 from palace_lab.history.segment import Recorder, read_segment
-from palace_lab.plan.memories import at_one_desk
+from palace_lab.plan.memories import LATER, at_one_desk, restart, with_remote
+from palace_lab.plan.model import OWN
 from palace_lab.plan.steps import Do
+from palace_lab.targets.agent import NotThereError
+from palace_lab.targets.agent import target as agent
 from palace_lab.targets.base import Context
 from palace_lab.targets.memories import MemoriesTarget
 from palace_lab.targets.memories import target as made
-from palace_lab.targets.memory_files import number_of, read_machine
+from palace_lab.targets.memory_files import number_of, read_machine, words_of
 from palace_lab.targets.old_memories import make_old
+from palace_lab.targets.remote import RemoteTarget, WaitedForRemoteError
+from palace_lab.targets.remote import target as remote
 from palace_store.fixes import Fixes
 from palace_store.sqlite_lock import PalaceLockedError
 
@@ -117,9 +122,48 @@ def test_an_old_file_is_made_once_and_pauses_where_it_is_told_to(palace: Path) -
     assert number_of("anything") == -1
 
 
-def test_processes_share_a_machine_and_may_refuse_if_they_are_named() -> None:
-    plan = at_one_desk(
-        Do("a", "remember", {"first": 1}), Do("b", "remember", {"first": 2}), may_refuse=("b",)
-    )
+def test_an_agent_finds_the_remote_and_tells_what_it_does(palace: Path) -> None:
+    server: RemoteTarget = remote(context(palace, "remote"))
+    server.open()
+    machine = agent(context(palace, "m"))
+    try:
+        server.put(first=5)
+        machine.open()
+        machine.remember(first=1)
+        assert machine.sync() == {"pulled": 1, "pushed": 1, "problems": []}
+        machine.know(first=5)
+        with pytest.raises(NotThereError, match="not here yet"):
+            machine.know(first=6)
+        assert machine.recall(n=5)["complete"]
+        with pytest.raises(WaitedForRemoteError):
+            server.expect_holding()
+        server.answer(first=2, status=422)
+        machine.remember(first=2)
+        assert machine.push(rounds=5)["problems"]
+        assert [each["content"] for each in machine.status()["parked"]] == [words_of(2)]
+        assert machine.retry_parked() == {"retried": 1}
+        server.take_key(key="new")
+        assert machine.pull()["problems"]
+        machine.correct_key(key="new")
+        server.heal()
+        assert machine.sync()["problems"] == []
+    finally:
+        machine.close()
+        server.close()
+    read = server_files(machine)
+    assert read["remote"]["memories"] == [1, 2, 5]
+    assert read["remote"]["refused"] == [2]
+
+
+def server_files(machine: MemoriesTarget) -> dict[str, dict[str, list[int]]]:
+    read: dict[str, dict[str, list[int]]] = machine.read_all()
+    return read
+
+
+def test_plans_name_machines_and_the_remote() -> None:
+    plan = at_one_desk(Do("a", "remember", {"first": 1}), Do("b", "remember", {"first": 2}))
     assert {plan.process(name).options["machine"] for name in ("a", "b")} == {"desk"}
-    assert [plan.process(name).may_refuse for name in ("a", "b")] == [False, True]
+    plan = with_remote(Do("a", "sync"), *restart("a"))
+    assert plan.process("remote").release == OWN
+    assert plan.process(f"a{LATER}").options == plan.process("a").options == {"machine": "a"}
+    assert plan.changed(release="1.5.9").releases() == {"1.5.9"}

@@ -42,6 +42,17 @@ KNOWN: Mapping[str, str] = {
     "local_retry": "S4: the lock of another process is tried again, with bounded, jittered backoff",
     "local_wal": "S4: memories are written ahead, so that whoever reads keeps no writer out",
     "local_migration": "S4: a schema is migrated whole or not at all, by one process at a time",
+    "sync_outside_lock": "S4: no lock is held and nothing is open while the remote is awaited",
+    "sync_recall_timeout": "S4: a recall waits for the remote for a bounded time, then says so",
+    "sync_independent": "S4: what is pulled does not depend on what could be pushed",
+    "sync_auth": "S4: a wrong key means local only, until a light check says that it is right",
+    "sync_cap": "S4: what keeps failing is parked; ours counts no outage, the report's did",
+    "sync_idempotency": "S4: an operation sent again is known to the remote by its key",
+    "sync_resync": "S4: at the start and every 10 minutes everything is compared",
+    "sync_orphans": "S4: what only this machine has, and nobody is to be told of, is pushed",
+    "sync_dedup": "S4: what the remote has in the same words is taken for the same memory",
+    "sync_rows": "S4: a malformed row is passed over and reported, and stops nothing",
+    "sync_tombstones": "S4: a memory goes where it was deleted, not where a list lacks it",
 }
 
 #: What a report's own fix consists of. A name that maps to "reported" differs from ours.
@@ -64,6 +75,22 @@ _REPORTED: Mapping[str, Mapping[str, Variant]] = {
         "local_transaction": "on",
         "local_retry": "on",
         "local_wal": "on",
+    },
+    "sync": {
+        "local_one_connection": "on",
+        "local_any_thread": "on",
+        "local_transaction": "on",
+        "local_retry": "on",
+        "local_wal": "on",
+        "sync_outside_lock": "on",
+        "sync_recall_timeout": "on",
+        "sync_independent": "on",
+        "sync_auth": "on",
+        "sync_cap": "reported",
+        "sync_resync": "on",
+        "sync_orphans": "on",
+        "sync_dedup": "on",
+        "sync_tombstones": "on",  # what only this machine has is pushed, so it is not deleted
     },
 }
 

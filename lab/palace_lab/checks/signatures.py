@@ -25,6 +25,8 @@ _TEXTS: tuple[tuple[str, str], ...] = (
     (r"database is locked|SQLITE_BUSY|PalaceLockedError", "locked"),
     (r"LogTooLongError", "log-too-long"),
     (r"ClientThrashError", "client-thrash"),
+    (r"WaitedForRemoteError", "waited-for-remote"),
+    (r"NotThereError", "not-converged"),
     (
         r"MemoryFileError.*(duplicate column|already exists|another table|no such table)",
         "migration-torn",
@@ -90,6 +92,7 @@ _RANK = (
     "duplicate",
     "not-converged",
     "parked-wrongly",
+    "waited-for-remote",
     "bloated",
     "log-too-long",
     "client-thrash",

@@ -16,7 +16,7 @@ from palace_store.fixes import Fixes
 #: Fixes that a report names, in whatever form: they stay, shown to be needed or not.
 _NAMED = frozenset(
     name
-    for report in ("quarantine", "quarantine-review", "kg", "local")
+    for report in ("quarantine", "quarantine-review", "kg", "local", "sync")
     for name, _ in Fixes.reported(report).variants
 ) | {"version_guard", "watermark_heal"}
 #: Why a fix stays that no scenario is shown to need.

@@ -14,6 +14,8 @@ import msgspec
 from palace_lab.plan.steps import Alternate, AnyStep, Check, Together
 
 VERSION = 1
+#: As the release of a process: it runs by the lab's own interpreter, without any chromadb.
+OWN = "lab"
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,8 +34,9 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Process(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One process of the plan, where it differs from the usual one.
 
-    `release` "" is the release under test; `fixes` None is the arm's; `may_refuse` lets our
-    library refuse it (an outdated process, say) without that being held against the library.
+    `release` "" is the release under test, `OWN` the lab's interpreter; `fixes` None is the arm's;
+    `may_refuse` lets our library refuse it (an outdated process, say) without that being held
+    against the library.
     """
 
     name: str
@@ -77,7 +80,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         named = {self.process(name).release for name in self.process_names()}
         named |= {process.release for process in self.processes}
         named |= {step.release for step in self.steps if isinstance(step, Check)}
-        return {release or self.release for release in named} | {self.release}
+        return {release or self.release for release in named} - {OWN} | {self.release}
 
     def changed(self, **values: Any) -> Plan:
         """Return a copy with some values replaced."""

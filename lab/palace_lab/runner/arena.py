@@ -7,6 +7,7 @@ trials run in threads and fork their workers through the hosts. Nothing outlives
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import final
 
 from palace_lab.environments import Environment
 from palace_lab.errors import RefusedError
+from palace_lab.plan.model import OWN
 from palace_lab.processes.roots import make_import_root
 from palace_lab.processes.scratch import ScratchDirectory
 from palace_lab.processes.supervise import Host
@@ -40,9 +42,12 @@ PRELOAD = (
     "palace_store.drawers",
     "palace_store.triples",
     "palace_store.local",
+    "palace_store.sync",
     "palace_store.anatomy",
     "palace_lab.targets.worker",
 )
+#: What processes by the lab's own interpreter would import.
+PRELOAD_OWN = ("palace_lab.targets.worker", "palace_lab.targets.remote")
 
 
 @final
@@ -61,15 +66,16 @@ class Arena:
             directory = stack.enter_context(ScratchDirectory(self._scratch_root))
             self.scratch = directory.path
             import_root = make_import_root(self.scratch / "import")
-            for release, environment in self._environments.items():
+            pythons = {name: each.python for name, each in self._environments.items()}
+            for release, python in (*pythons.items(), (OWN, Path(sys.executable))):
                 home = self.scratch / f"home-{release}"
                 home.mkdir()
                 host = Host(
-                    environment.python,
+                    python,
                     import_root,
                     self.scratch,
                     name=release,
-                    preload=PRELOAD,
+                    preload=PRELOAD_OWN if release == OWN else PRELOAD,
                     environ={"HOME": str(home), "ANONYMIZED_TELEMETRY": "False"},
                 )
                 self._hosts[release] = stack.enter_context(host)

@@ -6,7 +6,7 @@
     store.delete(memory.id)  # -> True
     store.count()  # -> 0
 
-A file of any earlier version of this library is taken over when it is opened.
+`palace_store.sync` keeps such a store and a remote one alike.
 """
 
 from palace_store.local.memory import BadMemoryError, Memory

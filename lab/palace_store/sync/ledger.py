@@ -1,0 +1,226 @@
+"""What this machine still has to tell the remote and what it knows of it, in the memory file.
+
+Each row of `memories` says for itself: `pending` is what is to be told ("store" or "delete"),
+`remote_id` the number at the remote, `sent` whether anything was ever sent, `incarnation` how often
+the remote is known to have deleted these words. A live row with neither `pending` nor `remote_id`
+is an orphan: only this machine has it, and nobody is to be told.
+
+Rules:
+- Every function is one short transaction. None is open while the remote is waited for.
+- What came to be in the meantime wins: a memory stored again while its deletion was on its way is
+  stored again at the remote, one deleted while it was being stored is deleted there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from palace_store.local.connection import LocalConnection
+from palace_store.local.memory import Memory, metadata_text
+from palace_store.sync.remote import Row
+from palace_store.sync.report import Parked
+
+_DUE = "pending IS NOT NULL AND NOT parked"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something to tell the remote."""
+
+    kind: Literal["store", "delete"]
+    memory: Memory
+    incarnation: int
+    remote_id: int | None
+    sent: bool
+
+    @property
+    def key(self) -> str:
+        """Return the key under which the remote knows this store, however often it is sent.
+
+        It follows from the words, so that two machines that store the same share one memory.
+        """
+        text = f"{self.memory.id}.{self.incarnation}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def due(connection: LocalConnection, *, fair: bool) -> list[str]:
+    """Return the ids of memories with something to tell, oldest first.
+
+    If it is to be `fair`, what failed least comes before.
+    """
+    order = "attempts, created, id" if fair else "created, id"
+    query = f"SELECT id FROM memories WHERE {_DUE} ORDER BY {order}"  # noqa: S608  (constants)
+    return [row[0] for row in connection.read(query)]
+
+
+def begin(connection: LocalConnection, memory_id: str) -> Operation | None:
+    """Note that an operation is about to be sent, and return it; None if it is not due any more."""
+
+    def work(db: sqlite3.Connection) -> Operation | None:
+        found = db.execute(
+            "SELECT pending, content, namespace, created, metadata, incarnation, remote_id, sent"  # noqa: S608
+            f" FROM memories WHERE id = ? AND {_DUE}",
+            (memory_id,),
+        ).fetchone()
+        if found is None:
+            return None
+        kind, content, namespace, created, metadata, incarnation, remote_id, sent = found
+        db.execute("UPDATE memories SET sent = 1 WHERE id = ?", (memory_id,))
+        memory = Memory(memory_id, content, namespace, created, json.loads(metadata))
+        return Operation(kind, memory, incarnation, remote_id, bool(sent))
+
+    return connection.write(work)
+
+
+def stored(connection: LocalConnection, memory_id: str, number: int) -> None:
+    """Note that the remote has a memory, under this number."""
+
+    def work(db: sqlite3.Connection) -> None:
+        db.execute(
+            "UPDATE memories SET remote_id = ?, attempts = 0, error = NULL,"
+            " pending = CASE pending WHEN 'store' THEN NULL ELSE pending END WHERE id = ?",
+            (number, memory_id),
+        )
+
+    connection.write(work)
+
+
+def was_deleted(connection: LocalConnection, memory_id: str) -> None:
+    """Note that the remote knows these words as deleted: they are to be stored as new ones."""
+
+    def work(db: sqlite3.Connection) -> None:
+        db.execute(
+            "UPDATE memories SET remote_id = NULL, incarnation = incarnation + 1 WHERE id = ?",
+            (memory_id,),
+        )
+
+    connection.write(work)
+
+
+def deleted(connection: LocalConnection, memory_id: str) -> None:
+    """Note that the remote has no such memory any more."""
+
+    def work(db: sqlite3.Connection) -> None:
+        db.execute("DELETE FROM memories WHERE id = ? AND pending = 'delete'", (memory_id,))
+        db.execute(
+            "UPDATE memories SET remote_id = NULL, incarnation = incarnation + 1 WHERE id = ?",
+            (memory_id,),
+        )
+
+    connection.write(work)
+
+
+def failed(
+    connection: LocalConnection, memory_id: str, why: str, *, attempts_max: int | None
+) -> bool:
+    """Count a failure; tell whether the operation is parked for it."""
+
+    def work(db: sqlite3.Connection) -> bool:
+        db.execute(
+            "UPDATE memories SET attempts = attempts + 1, error = ? WHERE id = ?", (why, memory_id)
+        )
+        return attempts_max is not None and bool(
+            db.execute(
+                "UPDATE memories SET parked = 1 WHERE id = ? AND attempts >= ?",
+                (memory_id, attempts_max),
+            ).rowcount
+        )
+
+    return connection.write(work)
+
+
+def parked(connection: LocalConnection) -> tuple[Parked, ...]:
+    """Return every parked operation with its reason."""
+    query = (
+        "SELECT id, content, pending, attempts, error FROM memories WHERE parked AND pending IS NOT"
+        " NULL ORDER BY created, id"
+    )
+    return tuple(Parked(*row) for row in connection.read(query))
+
+
+def unpark(connection: LocalConnection) -> int:
+    """Let everything parked be tried again; returns how many operations that are."""
+    query = "UPDATE memories SET parked = 0, attempts = 0 WHERE parked"
+    return connection.write(lambda db: db.execute(query).rowcount)
+
+
+def pending(connection: LocalConnection) -> int:
+    """Return how many operations are due, parked ones not counted."""
+    return int(connection.read(f"SELECT count(*) FROM memories WHERE {_DUE}")[0][0])  # noqa: S608
+
+
+def cursor(connection: LocalConnection) -> int:
+    """Return up to where the changes of the remote are known."""
+    rows = connection.read("SELECT value FROM sync WHERE name = 'cursor'")
+    return int(rows[0][0]) if rows else 0
+
+
+def apply(connection: LocalConnection, rows: Iterable[Row], *, cursor: int, dedup: bool) -> int:
+    """Take over rows of the remote; returns how many changed anything here."""
+
+    def work(db: sqlite3.Connection) -> int:
+        changed = sum(_apply(db, row, dedup=dedup) for row in rows)
+        db.execute("INSERT OR REPLACE INTO sync (name, value) VALUES ('cursor', ?)", (str(cursor),))
+        return changed
+
+    return connection.write(work)
+
+
+def adopt(connection: LocalConnection, there: Collection[int]) -> int:
+    """Let everything be pushed that the remote lacks, by the numbers a full list had."""
+
+    def work(db: sqlite3.Connection) -> int:
+        rows = db.execute(
+            "SELECT id, remote_id FROM memories WHERE NOT deleted AND pending IS NULL"
+        ).fetchall()
+        orphans = [(row[0],) for row in rows if row[1] not in there]
+        db.executemany(
+            "UPDATE memories SET pending = 'store', remote_id = NULL WHERE id = ?", orphans
+        )
+        return len(orphans)
+
+    return connection.write(work)
+
+
+def mirror(connection: LocalConnection, there: Collection[int]) -> None:
+    """Delete what a full list lacks: what a resync does that knows nothing of deletions."""
+
+    def work(db: sqlite3.Connection) -> None:
+        rows = db.execute("SELECT id, remote_id FROM memories").fetchall()
+        gone = [(row[0],) for row in rows if row[1] not in there]
+        db.executemany("DELETE FROM memories WHERE id = ?", gone)
+
+    connection.write(work)
+
+
+def _apply(db: sqlite3.Connection, row: Row, *, dedup: bool) -> int:
+    if row.memory is None:
+        # Words that were stored here again meanwhile are new ones to the remote.
+        db.execute(
+            "UPDATE memories SET remote_id = NULL, incarnation = incarnation + 1"
+            " WHERE remote_id = ? AND pending = 'store'",
+            (row.id,),
+        )
+        return db.execute("DELETE FROM memories WHERE remote_id = ?", (row.id,)).rowcount
+    memory = row.memory
+    new = db.execute(
+        "INSERT INTO memories (id, namespace, content, metadata, created, remote_id, sent)"
+        " VALUES (?, ?, ?, ?, ?, ?, 1) ON CONFLICT (id) DO NOTHING",
+        (
+            *(memory.id, memory.namespace, memory.content, metadata_text(memory.metadata)),
+            *(memory.created, row.id),
+        ),
+    ).rowcount
+    if new == 0 and dedup:
+        db.execute(
+            "UPDATE memories SET remote_id = ?, sent = 1, attempts = 0, parked = 0, error = NULL,"
+            " pending = CASE pending WHEN 'store' THEN NULL ELSE pending END"
+            " WHERE id = ? AND remote_id IS NULL",
+            (row.id, memory.id),
+        )
+    return new

@@ -1,0 +1,129 @@
+"""Telling the remote what was stored and deleted here, one operation after the other.
+
+* Each operation has `ATTEMPTS_MAX` attempts, then it is parked: kept, listed with its reason, and
+  tried again when somebody asks for that. One that fails keeps back nobody else.
+* Only what is said of the operation itself counts as an attempt: a refusal, a failure, or silence
+  from a remote that answers everything else. An outage or a wrong key counts for nothing.
+* A store carries a key that is the same however often it is sent (`Operation.key`), so that a reply
+  that was lost makes no second copy.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from palace_store.errors import PalaceError
+from palace_store.fixes import Fixes
+from palace_store.local.connection import LocalConnection
+from palace_store.sync import ledger
+from palace_store.sync.ledger import Operation
+from palace_store.sync.remote import (
+    Remote,
+    RemoteDeniedError,
+    RemoteError,
+    RemoteSilentError,
+    RemoteUnreachableError,
+)
+from palace_store.sync.report import Round
+
+ATTEMPTS_MAX = 5  # S4's fix
+#: How often the remote may say of the same words that they were deleted, in one round.
+_INCARNATIONS_MAX = 50
+
+
+@dataclass(frozen=True)
+class Pusher:
+    """Pushes from one memory file to one remote."""
+
+    connection: LocalConnection
+    remote: Remote
+    fixes: Fixes
+
+    def push(self, key: str) -> Round:
+        """Tell the remote whatever is due, as far as it listens."""
+        done = Round()
+        for memory_id in ledger.due(self.connection, fair=self.fixes.has("sync_cap")):
+            operation = ledger.begin(self.connection, memory_id)
+            if operation is None:
+                continue
+            try:
+                self._tell(operation, key)
+            except RemoteError as error:
+                failed = self._failed(operation, error, key)
+                done += failed
+                if self._is_blameless(failed) or not self.fixes.has("sync_cap"):
+                    break
+            else:
+                done += Round(pushed=1)
+        return done
+
+    def _tell(self, operation: Operation, key: str) -> None:
+        memory_id, number = operation.memory.id, operation.remote_id
+        if operation.kind == "store" and number is not None:
+            if self.remote.has(number, key):
+                ledger.stored(self.connection, memory_id, number)
+                return
+            ledger.was_deleted(self.connection, memory_id)
+            self._again(operation, key)
+            return
+        if number is None:
+            if operation.kind == "delete" and not operation.sent:
+                ledger.deleted(self.connection, memory_id)  # the remote never heard of it
+                return
+            number, gone = self.remote.store(
+                operation.memory, key, idempotency_key=self._key(operation)
+            )
+            if gone and operation.kind == "store":
+                ledger.was_deleted(self.connection, memory_id)
+                self._again(operation, key)
+                return
+            if not gone:
+                ledger.stored(self.connection, memory_id, number)
+        if operation.kind == "delete":
+            self.remote.delete(number, key)
+            ledger.deleted(self.connection, memory_id)
+
+    def _again(self, operation: Operation, key: str) -> None:
+        """Tell the remote anew what it had deleted, under the next key."""
+        if operation.incarnation >= _INCARNATIONS_MAX:
+            raise RemoteError(
+                f"{self.remote.url} says of {operation.memory.id} again and again that it was "
+                "deleted: look at that memory there"
+            )
+        following = ledger.begin(self.connection, operation.memory.id)
+        if following is not None:
+            self._tell(following, key)
+
+    def _key(self, operation: Operation) -> str:
+        return operation.key if self.fixes.has("sync_idempotency") else secrets.token_hex(16)
+
+    def _failed(self, operation: Operation, error: RemoteError, key: str) -> Round:
+        denied = isinstance(error, RemoteDeniedError)
+        away = isinstance(error, RemoteUnreachableError)
+        if isinstance(error, RemoteSilentError):
+            away = not self._answers(key)
+        failed = Round(problems=(str(error),), denied=denied, away=away)
+        if not self._is_blameless(failed):
+            most = ATTEMPTS_MAX if self.fixes.has("sync_cap") else None
+            memory_id = operation.memory.id
+            if ledger.failed(self.connection, memory_id, str(error), attempts_max=most):
+                said = f"to {operation.kind} {memory_id} is parked after {most} attempts"
+                failed += Round(problems=(said,))
+        return failed
+
+    def _is_blameless(self, failed: Round) -> bool:
+        """Tell whether a failure says nothing of the operation, and would meet the next as well."""
+        if failed.denied:
+            return self.fixes.has("sync_auth")
+        return failed.away and not self.fixes.is_reported("sync_cap")
+
+    def _answers(self, key: str) -> bool:
+        """Tell whether the remote answers anything at all."""
+        try:
+            self.remote.check_auth(key)
+        except (RemoteUnreachableError, RemoteSilentError):
+            return False
+        except PalaceError:
+            return True
+        return True

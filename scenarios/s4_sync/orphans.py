@@ -1,0 +1,21 @@
+"""Memories that only this machine has, from before there was any sync, never reach the remote."""
+
+from palace_lab.plan.memories import with_remote
+from palace_lab.plan.steps import Do
+from palace_lab.scenario import SQLITE, Scenario
+from palace_store.fixes import Fixes
+
+scenario = Scenario(
+    system="s4",
+    reports=("memory-server",),
+    plan=with_remote(
+        Do("agent", "make_old", {"version": 1, "first": 0, "count": 5}),
+        Do("agent", "open"),
+        Do("agent", "sync"),
+        Do("other", "sync"),
+    ),
+    off=Fixes.all().without("sync_orphans"),
+    as_reported=Fixes.reported("sync"),
+    accepts={SQLITE: "not-converged"},
+    releases=(SQLITE,),
+)
