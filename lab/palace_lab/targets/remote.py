@@ -97,6 +97,11 @@ class RemoteTarget(Target):
         self._on_wire().refuse()
         return {"refused": True}
 
+    def listen(self) -> Answer:
+        """Listen again; other harm goes on."""
+        self._on_wire().open()
+        return {"refused": False}
+
     def await_held(self) -> Answer:
         """Wait until an answer is being held."""
         if not self._on_wire().wait_held(_HELD_S_MAX):
