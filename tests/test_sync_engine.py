@@ -12,6 +12,7 @@ import pytest
 from remote_bench import ALL, World, world
 
 from palace_lab.targets.memory_files import words_of
+from palace_lab.targets.old_memories import make_old
 from palace_store.errors import PalaceInputError
 from palace_store.local import LocalStore
 from palace_store.sync import RECALL_TIMEOUT_S, SyncEngine
@@ -134,6 +135,37 @@ def test_a_refused_memory_is_parked_and_listed_and_can_be_tried_again(here: Worl
     a.engine.sync()
     assert here.there() == [1, 2, 3]
     assert a.engine.status().state == "in sync"
+
+
+def test_an_orphan_whose_push_failed_is_parked_like_any_other(here: World) -> None:
+    """What an old version left has nothing to say for itself until everything is compared."""
+    place = here.palace / "machines" / "a" / "memories.sqlite3"
+    make_old(place, 1, [words_of(1), words_of(2)])
+    here.remote.answer(first=1, status=500)
+    a = here.machine("a")
+    assert a.engine.memory_count() == {"local": 2, "remote": 0, "pending": 0, "parked": 0}
+    for _ in range(ATTEMPTS_MAX):
+        a.engine.sync()
+    assert here.there() == [2]
+    assert [parked.content for parked in a.engine.parked()] == [words_of(1)]
+    a.reopen()  # another full resync leaves it parked, and listed
+    a.engine.sync()
+    assert [parked.content for parked in a.engine.parked()] == [words_of(1)]
+    here.remote.heal()
+    a.engine.retry_parked()
+    a.engine.sync()
+    assert here.there() == [1, 2]
+
+
+def test_a_reply_that_is_too_slow_is_a_failed_attempt_and_no_second_copy(here: World) -> None:
+    a = here.machine("a", scale=0.01)
+    a.store.store(words_of(1))
+    here.remote.fault(what="hold", where="POST /memories", hold_s=1000.0)
+    (problem,) = a.engine.push().problems
+    assert "no whole answer" in problem
+    here.remote.heal()
+    assert a.engine.push().problems == ()
+    assert here.there() == [1]
 
 
 def test_an_outage_counts_for_nothing_whatever_its_face(here: World) -> None:
