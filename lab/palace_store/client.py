@@ -12,7 +12,7 @@ import contextlib
 import gc
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from palace_store.errors import ForkedStoreError
 _MISSING = frozenset({"NotFoundError", "InvalidCollectionException"})
 #: What chromadb's Python and Rust clients alike offer; it has no common typed base to name here.
 Client = Any
+#: Ids in one question to chromadb, which turns each into an SQL variable (1.x: 32,766 at most).
+IDS_AT_A_TIME = 5000
 
 
 @dataclass
@@ -104,6 +106,15 @@ def existing(client: Client, name: str) -> Any | None:
         ):
             return None
         raise
+
+
+def present(collection: Any, ids: Sequence[str]) -> set[str]:
+    """Return those of the ids that a collection has."""
+    found: set[str] = set()
+    for start in range(0, len(ids), IDS_AT_A_TIME):
+        part = list(ids[start : start + IDS_AT_A_TIME])
+        found.update(collection.get(ids=part, include=[])["ids"])
+    return found
 
 
 def close_client(client: Client) -> None:

@@ -15,11 +15,11 @@ from typing import Any, final
 
 import numpy as np
 
-from palace_store.client import Client, existing
+from palace_store.client import IDS_AT_A_TIME, Client, existing
 from palace_store.errors import PalaceInputError
 from palace_store.fixes import Fixes
 from palace_store.incomplete import Incomplete
-from palace_store.recovery import dimension_of
+from palace_store.recovery import dimension_of, without_vector
 from palace_store.session import Session
 from palace_store.state import place_of
 from palace_store.validation import (
@@ -32,9 +32,6 @@ from palace_store.validation import (
     check_size,
     check_vectors,
 )
-
-#: Ids in one question to chromadb, which turns each into an SQL variable (1.x: 32,766 at most).
-_IDS_AT_A_TIME = 5000
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class DrawerStore:
             lease_timeout_s=lease_timeout_s,
             stale_seconds=stale_seconds,
         )
-        self._settings = {
+        self.settings = {
             "hnsw:space": space,
             "hnsw:sync_threshold": sync_threshold,
             "hnsw:batch_size": batch_size,
@@ -151,8 +148,8 @@ class DrawerStore:
         parts: list[list[str] | None] = [None]
         if ids is not None:
             wanted = check_ids(ids)
-            starts = range(0, len(wanted), _IDS_AT_A_TIME)
-            parts = [wanted[start : start + _IDS_AT_A_TIME] for start in starts]
+            starts = range(0, len(wanted), IDS_AT_A_TIME)
+            parts = [wanted[start : start + IDS_AT_A_TIME] for start in starts]
         drawers: list[Drawer] = []
         with self.session.reading(check_name(collection)) as client:
             found = existing(client, collection)
@@ -181,7 +178,7 @@ class DrawerStore:
                 return [[] for _ in vectors]
             check_fit(array, dimension, None)
             answers: list[list[Found]] = []
-            parts = ceil(n * len(array) / _IDS_AT_A_TIME)
+            parts = ceil(n * len(array) / IDS_AT_A_TIME)
             for part in np.array_split(array, parts) if parts > 1 else (array,):
                 answer = found.query(
                     query_embeddings=part, n_results=n, include=["distances", "documents"]
@@ -211,7 +208,8 @@ class DrawerStore:
 
         Empty where the log is not kept. Closes the client and reads the log: for maintenance.
         """
-        return self.session.without_vector(check_name(collection))
+        with self.session.apart() as state:
+            return without_vector(self.palace, (check_name(collection),)) if state.retained else []
 
     def collections(self) -> list[str]:
         """Return the names of the palace's collections, sorted."""
@@ -237,7 +235,7 @@ class DrawerStore:
             check_size(len(wanted), client.get_max_batch_size())
             found = existing(client, collection)
             if found is None:
-                check_fit(array, None, str(self._settings["hnsw:space"]))
+                check_fit(array, None, str(self.settings["hnsw:space"]))
             else:
                 check_fit(array, dimension_of(found), (found.metadata or {}).get("hnsw:space"))
 
@@ -245,6 +243,6 @@ class DrawerStore:
             found = existing(client, collection)
             if found is None:
                 found = client.create_collection(
-                    collection, metadata=dict(self._settings), embedding_function=None
+                    collection, metadata=dict(self.settings), embedding_function=None
                 )
             getattr(found, how)(ids=wanted, embeddings=array, documents=texts, metadatas=entries)

@@ -85,3 +85,27 @@ class SetAsideError(PalaceError):
     """
 
     effect = "none"
+
+
+class OtherModelError(PalaceError):
+    """A collection and its caller do not agree on the embedding model (S3).
+
+    Raised before any effect, with both identities in the message and as attributes; `recorded` is
+    "" where nobody recorded one.
+    """
+
+    effect = "none"
+
+    def __init__(self, message: str, *, ours: str, recorded: str) -> None:
+        super().__init__(message)
+        self.ours = ours
+        self.recorded = recorded
+
+
+class SingleWriterError(PalaceError):
+    """Another process is the one that may write, or that resets a collection (S3).
+
+    Raised before any effect.
+    """
+
+    effect = "none"

@@ -53,6 +53,10 @@ KNOWN: Mapping[str, str] = {
     "sync_dedup": "S4: what the remote has in the same words is taken for the same memory",
     "sync_rows": "S4: a malformed row is passed over and reported, and stops nothing",
     "sync_tombstones": "S4: a memory goes where it was deleted, not where a list lacks it",
+    "embedding_identity": "S3: a writer or reader of another model is refused, both named",
+    "embedding_claim": "S3: of those who store one content, all but one hear that it is there",
+    "embedding_config": "S3: who was configured with another model by now is told before it writes",
+    "embedding_reset": "S3: a reset embeds aside and takes its place at once, not row by row",
 }
 
 #: What a report's own fix consists of. A name that maps to "reported" differs from ours.
@@ -92,6 +96,7 @@ _REPORTED: Mapping[str, Mapping[str, Variant]] = {
         "sync_dedup": "on",
         "sync_tombstones": "on",  # what only this machine has is pushed, so it is not deleted
     },
+    "embedding": {"embedding_identity": "reported"},
 }
 
 

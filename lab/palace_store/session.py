@@ -100,14 +100,15 @@ class Session:
                     self._catch_up(seat, state, collection)
                 yield client
 
-    def without_vector(self, collection: str) -> list[str]:
-        """Return the ids of a collection's rows for whose vector the log has nothing."""
+    @contextmanager
+    def apart(self, *, changes: bool = False) -> Iterator[State]:
+        """Be alone and without a client, for Python's SQLite; `changes` makes every peer reopen."""
         with self._seat() as seat, self._exclusive() as found:
             state, _ = self._settle(seat, found)
             seat.leave()
-            if not state.retained:
-                return []
-            return recovery.without_vector(self.palace, (collection,))
+            if changes:
+                self._save(state.changed(generation=state.next_generation()), durable=True)
+            yield state
 
     def _fresh(self, seat: Seat, state: State, collection: str | None) -> bool:
         if seat.client is None or state.open_flush:

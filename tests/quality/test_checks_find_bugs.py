@@ -254,6 +254,41 @@ def told(*held: int, day: int) -> dict[str, Any]:
     return {"asked": [1, 2], "day": day, "held": list(held)}
 
 
+def of_models(
+    *,
+    unknown: Iterable[int] = (),
+    lost: Iterable[int] = (),
+    mislabelled: Iterable[int] = (),
+    recorded: str = "stand-in-a",
+    **models: Iterable[int],
+) -> Evidence:
+    """Evidence of texts whose vectors were read from the files; `a` is stand-in-a, and so on."""
+    value = {
+        "models": {f"stand-in-{name}": list(numbers) for name, numbers in models.items()},
+        "unknown": list(unknown),
+        "without_vector": list(lost),
+        "mislabelled": list(mislabelled),
+        "recorded": recorded,
+    }
+    read = Observation("vectors", (Look("models", "ok", value, "", 0.1),), CLEAN)
+    return evidence(observed(), read)
+
+
+def near(*, astray: Iterable[int] = (), foreign: Iterable[int] = ()) -> Evidence:
+    """Evidence of a living process that searched by ten texts."""
+    value = {"asked": 10, "astray": list(astray), "foreign": list(foreign)}
+    return evidence(observed(), answers=(("reader", "neighbours", value),))
+
+
+def claimed(*claims: Iterable[int], calls: Iterable[Call] = (WROTE,)) -> Evidence:
+    """Evidence of processes that were told which texts they had stored."""
+    answers = tuple(
+        (f"p{number}", "write", {"written": 10, "new": list(new)})
+        for number, new in enumerate(claims)
+    )
+    return evidence(observed(), calls=calls, answers=answers)
+
+
 # What a check must say ---------------------------------------------------------------------------
 
 
@@ -464,6 +499,25 @@ FOUND = [
          reading("held", told(1, day=5), WROTE, call("triple", 1), ENDED)),
     Case("a fact ended before the day of its end", "reads", "stale-read",
          reading("held", told(day=4), WROTE, call("triple", 1), ENDED)),
+    # models: whose vectors texts have
+    Case("vectors of two models", "models", "mixed-models", of_models(a=range(9), b=[9])),
+    Case("vectors of three models", "models", "mixed-models", of_models(a=range(8), b=[8], c=[9])),
+    Case("a vector of no model", "models", "mixed-models", of_models(a=range(9), unknown=[9])),
+    Case("all vectors of no model", "models", "mixed-models", of_models(unknown=DRAWERS)),
+    Case("a collection that names another model", "models", "mixed-models", of_models(b=DRAWERS)),
+    Case("a row that names another model", "models", "mixed-models",
+         of_models(a=DRAWERS, mislabelled=[4])),
+    Case("a text without a vector", "models", "silent-vector-loss",
+         of_models(a=range(9), lost=[9])),
+    # neighbours: what living processes are given
+    Case("a text does not find itself", "neighbours", "mixed-models", near(astray=[3])),
+    Case("a distance that the model does not give", "neighbours", "mixed-models",
+         near(foreign=[3])),
+    # claims: who was told that it stored a text
+    Case("two are told that they stored a text", "claims", "told-twice",
+         claimed(range(6), range(5, 10))),
+    Case("one is told so twice", "claims", "told-twice",
+         evidence(observed(), answers=2 * (("p", "write", {"new": [1]}),))),
 ]  # fmt: skip
 
 
@@ -662,6 +716,14 @@ HEALTHY = {
     "a memory that was deleted is gone everywhere": evidence(
         remembered([], writer=machine(), peer=machine()),
         calls=[call("memory", 1), call("forget", 1, at=3, process="peer")],
+    ),
+    "all vectors are of the model that the collection names": of_models(a=DRAWERS),
+    "… of one model, and nobody says which": of_models(b=DRAWERS, recorded=""),
+    "nothing was stored, and nothing is there": of_models(),
+    "a living process was given neighbours of its model": near(),
+    "each text was claimed by one": claimed(range(6), range(6, 10)),
+    "a text was stored, deleted, and stored again": claimed(
+        DRAWERS, [4], calls=[WROTE, call("delete", 4, at=3), call("add", 4, at=5)]
     ),
     "nobody got round to making the knowledge graph": evidence(
         graph(integrity="missing"), calls=[call("triple", 1, None)], exits={"writer": KILLED}

@@ -19,6 +19,8 @@ _TEXTS: tuple[tuple[str, str], ...] = (
     (r"LeaseTimeoutError", "refused-lease"),
     (r"LeaseLostError", "refused-fenced"),
     (r"IndexDamagedError", "refused-damaged-index"),
+    (r"OtherModelError", "refused-other-model"),
+    (r"SingleWriterError", "refused-second-writer"),
     (r"No space left", "disk-full"),
     (r"mismatched types.*BLOB", "watermark-blob"),
     (r"has no attribute 'dimensionality'", "pickle-of-another-era"),
@@ -81,8 +83,8 @@ _RANK = (
     "sqlite-malformed",
     "silent-row-loss",
     "half-written",
-    "silent-vector-loss",
     "mixed-models",
+    "silent-vector-loss",
     "stale-content",
     "stale-read",
     "migration-torn",
@@ -93,6 +95,7 @@ _RANK = (
     "not-converged",
     "parked-wrongly",
     "waited-for-remote",
+    "told-twice",
     "bloated",
     "log-too-long",
     "client-thrash",
@@ -103,6 +106,8 @@ _RANK = (
     "refused-lease",
     "refused-fenced",
     "refused-damaged-index",
+    "refused-other-model",
+    "refused-second-writer",
 )
 
 #: Never accepted as a reproduction: the lab's own trouble says nothing about the library.

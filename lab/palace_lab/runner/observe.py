@@ -179,6 +179,8 @@ def survey(arena: Arena, plan: Plan, directory: Path, label: str, deadline: Dead
 def _questions(observer: str, expected: Expectation, round_: int) -> list[Question]:
     if observer in ("triples", "memories"):
         return [("listed", "read_all", {})]
+    if observer == "vectors":
+        return [("models", "models", {"numbers": sorted(expected.known)})]
     wanted = [[number, *revisions] for number, revisions in sorted(expected.must.items())]
     first = PROBE_FIRST + 1000 * round_
     probes = [[first + offset, 0] for offset in range(PROBE_COUNT)]

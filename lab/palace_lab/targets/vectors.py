@@ -1,0 +1,106 @@
+"""Whose vectors a palace's texts have: read from its files without chromadb, and compared (S3).
+
+Each vector that a search would meet is compared with what every model of the plans makes of the
+same text; what the row and the collection say of it is read beside it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from palace_lab.targets.base import Context, Target
+from palace_lab.workloads.texts import COLLECTION, MODELS, content
+from palace_store.anatomy import survey
+from palace_store.embedding import HashEmbedder, Identity
+from palace_store.errors import PalaceInputError
+from palace_store.text_input import EMBEDDING
+
+#: A vector is a model's if it points where the model's does; two models' do so by chance hardly.
+_SAME_COSINE = 0.999
+
+_ROWS = (
+    "SELECT e.embedding_id, m.string_value FROM embeddings e JOIN segments s ON s.id = e.segment_id"
+    " JOIN collections c ON c.id = s.collection"
+    " LEFT JOIN embedding_metadata m ON m.id = e.id AND m.key = ? WHERE c.name = ?"
+)
+_RECORDED = (
+    "SELECT m.str_value FROM collection_metadata m JOIN collections c ON c.id = m.collection_id"
+    " WHERE m.key = ? AND c.name = ?"
+)
+
+
+class VectorsTarget(Target):
+    """Reads the vectors of one palace's texts; never writes to it."""
+
+    def models(self, *, numbers: list[int]) -> dict[str, Any]:
+        """Return, of the texts with these numbers that have a row, whose vector each has.
+
+        `models` maps a model to its numbers, `unknown` are of none of the plans' models,
+        `without_vector` have no vector, `mislabelled` a row that names another model than its
+        vector's. `recorded` is the model the collection names, "" for none.
+        """
+        ids = {content(number).id: number for number in numbers}
+        labels, recorded = _labels(self.context.palace)
+        answer: dict[str, Any] = {
+            "models": {},
+            "unknown": [],
+            "without_vector": [],
+            "mislabelled": [],
+            "recorded": recorded,
+        }
+        if labels is None:
+            return answer
+        vectors = survey(self.context.palace, deep=False).collection(COLLECTION).served_vectors()
+        made = dict(zip(vectors.ids, vectors.matrix, strict=True))
+        known = [
+            name for name in labels if name in ids
+        ]  # others are reported where they are listed
+        for name in sorted(known, key=ids.__getitem__):
+            number, label = ids[name], labels[name]
+            if name not in made:
+                answer["without_vector"].append(number)
+                continue
+            model = _model_of(number, made[name])
+            if model is None:
+                answer["unknown"].append(number)
+                continue
+            answer["models"].setdefault(model, []).append(number)
+            if label not in ("", model):
+                answer["mislabelled"].append(number)
+        return answer
+
+
+def _model_of(number: int, vector: np.ndarray[Any, np.dtype[np.float32]]) -> str | None:
+    length = float(np.linalg.norm(vector))
+    for model in MODELS:
+        (own,) = HashEmbedder(model, len(vector)).embed([content(number).text])
+        if length and float(own @ vector) / length > _SAME_COSINE:
+            return model
+    return None
+
+
+def _labels(palace: Path) -> tuple[dict[str, str] | None, str]:
+    """Return the model each row names, None without the collection, and that of the collection."""
+    with closing(sqlite3.connect(f"file:{palace / 'chroma.sqlite3'}?mode=ro", uri=True)) as db:
+        known = db.execute("SELECT 1 FROM collections WHERE name = ?", (COLLECTION,)).fetchone()
+        rows = db.execute(_ROWS, (EMBEDDING, COLLECTION)).fetchall()
+        word = db.execute(_RECORDED, (EMBEDDING, COLLECTION)).fetchone()
+    labels = {name: _named(label) for name, label in rows} if known else None
+    return labels, _named(word[0] if word else None)
+
+
+def _named(word: str | None) -> str:
+    try:
+        return Identity.parse(word).model if word else ""
+    except PalaceInputError:
+        return f"unreadable: {word}"
+
+
+def target(context: Context) -> VectorsTarget:
+    """Return the target for the worker loop."""
+    return VectorsTarget(context)

@@ -1,0 +1,52 @@
+"""One collection takes the place of another, in one transaction of SQLite (S3).
+
+chromadb can rename a collection, one at a time: between two renames no collection of that name
+would be there, and who asks for it makes an empty one. A name is in one row of one table, the same
+from 0.5 to 1.5, so both change at once here. Only for who is alone in the palace, without a client.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from palace_store.client import Client, existing
+
+#: In the metadata of a collection that is made aside, or was replaced: the name it is about.
+ASIDE_FOR = "aside_for"
+
+
+def exchange(connection: sqlite3.Connection, name: str, *, new: str, old: str) -> None:
+    """Let `new` be called `name`, and what was called so `old`."""
+    rename = "UPDATE collections SET name = ? WHERE name = ?"
+    connection.execute(rename, (old, name))
+    connection.execute(rename, (name, new))
+    label(connection, old, {ASIDE_FOR: name})
+    connection.execute(
+        "DELETE FROM collection_metadata WHERE key = ? AND collection_id = "
+        "(SELECT id FROM collections WHERE name = ?)",
+        (ASIDE_FOR, name),
+    )
+
+
+def label(connection: sqlite3.Connection, name: str, labels: Mapping[str, str]) -> None:
+    """Write metadata of a collection."""
+    for key, value in labels.items():
+        connection.execute(
+            "INSERT OR REPLACE INTO collection_metadata (collection_id, key, str_value) "
+            "SELECT id, ?, ? FROM collections WHERE name = ?",
+            (key, value, name),
+        )
+
+
+def collections_aside(client: Client, name: str) -> list[str]:
+    """Return the collections that were made to take this one's place, or gave it up."""
+    listed = client.list_collections()  # names in 0.6, objects before and since
+    names = [item if isinstance(item, str) else str(item.name) for item in listed]
+    return [each for each in names if _metadata(client, each).get(ASIDE_FOR) == name]
+
+
+def _metadata(client: Client, name: str) -> Mapping[str, Any]:
+    found = existing(client, name)
+    return {} if found is None else found.metadata or {}

@@ -1,0 +1,72 @@
+"""S3: which model is configured, in a file that may change while a process lives.
+
+In the report a server had read its configuration once and kept its model for days; the file named
+another by then, and the next process used that. The file is JSON with the fields of `Identity`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from palace_store.embedding import Identity
+from palace_store.errors import OtherModelError, PalaceInputError
+
+_BYTES_MAX = 64 * 1024
+
+
+def read_configuration(path: Path | str) -> Identity:
+    """Return the model a file configures; raises `PalaceInputError` where it configures none."""
+    try:
+        with Path(path).open("rb") as file:
+            raw = file.read(_BYTES_MAX + 1)
+        text = raw.decode() if len(raw) <= _BYTES_MAX else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise PalaceInputError(f"the configuration {path} cannot be read: {error}") from None
+    try:
+        return Identity.parse(text)
+    except PalaceInputError as error:
+        raise PalaceInputError(
+            f"{path} configures no embedding model ({error}): it is a JSON object with provider, "
+            "model, dimension, normalised and revision"
+        ) from None
+
+
+def write_configuration(path: Path | str, identity: Identity) -> None:
+    """Replace the configuration in one step."""
+    temporary = Path(f"{path}.{os.getpid()}.new")
+    temporary.write_text(json.dumps(asdict(identity), indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+class Configuration:
+    """The configuration as one process uses it; reads the file again only when it has changed."""
+
+    def __init__(self, path: Path | str, ours: Identity) -> None:
+        self._path = Path(path)
+        self._ours = ours
+        self._seen: tuple[int, int, int] | None = None
+
+    def refuse_changed(self) -> None:
+        """Raise `OtherModelError`, naming both, if another model is configured by now."""
+        seen = self._stamp()
+        if seen is not None and seen == self._seen:
+            return
+        configured = read_configuration(self._path)
+        if configured != self._ours:
+            raise OtherModelError(
+                f"{self._path} configures {configured} by now, but this process was started with "
+                f"{self._ours}; nothing was changed: restart this process",
+                ours=str(self._ours),
+                recorded=str(configured),
+            )
+        self._seen = seen
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,75 @@
+"""S3: who may use a collection of texts: only who embeds with the model of its vectors.
+
+Rules:
+- A collection records the identity of its model when it is made, in chromadb's own metadata of it,
+  so that a copy of the palace says it, too; each row says which model made its vector.
+- Compared is the whole identity. The dimension alone, which chromadb compares, is the same in the
+  report: two models of 384 dimensions each.
+- A collection with drawers that records no model may hold vectors of any: nobody is let in but a
+  reset, which embeds all of it anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from palace_store.embedding import Identity
+from palace_store.errors import OtherModelError, PalaceInputError
+from palace_store.text_input import EMBEDDING
+
+_REMEDY = "use that model, or give the collection to another with `reset_embedding`"
+
+
+def recorded(collection: Any) -> Identity | None:
+    """Return the identity a collection records, None where it records none that can be read."""
+    word = (collection.metadata or {}).get(EMBEDDING)
+    try:
+        return Identity.parse(word) if isinstance(word, str) else None
+    except PalaceInputError:
+        return None
+
+
+def same(ours: Identity, other: Identity | None) -> bool:
+    """Tell whether vectors of the two may be compared with each other."""
+    return ours == other
+
+
+def refuse_other(collection: Any | None, ours: Identity, name: str) -> None:
+    """Raise `OtherModelError` if the collection is another model's, or nobody knows whose."""
+    if collection is None:
+        return
+    found = recorded(collection)
+    if found is None:
+        raise OtherModelError(
+            f"collection {name!r} does not record which model made its vectors, and this process "
+            f"embeds with {ours}; nothing was changed: embed it anew with `reset_embedding`",
+            ours=str(ours),
+            recorded="",
+        )
+    if not same(ours, found):
+        raise OtherModelError(
+            f"collection {name!r} has vectors of {found}, but this process embeds with {ours}; "
+            f"nothing was changed: {_REMEDY}",
+            ours=str(ours),
+            recorded=str(found),
+        )
+
+
+def refuse_mixed(rows: Iterable[tuple[str, dict[str, Any] | None]], ours: Identity) -> None:
+    """Raise `OtherModelError` if a drawer that was found has a vector of another model."""
+    for name, metadata in rows:
+        word = (metadata or {}).get(EMBEDDING)
+        if word == ours.word():
+            continue
+        try:
+            other = str(Identity.parse(str(word)))
+        except PalaceInputError:
+            other = ""
+        raise OtherModelError(
+            f"drawer {name!r} was written with {other or 'a model nobody recorded'} into a "
+            f"collection of {ours}, so its distance says nothing: embed the collection anew with "
+            "`reset_embedding`",
+            ours=str(ours),
+            recorded=other,
+        )
