@@ -56,9 +56,19 @@ ANY_STEP: dict[type[steps.Step], st.SearchStrategy[Any]] = {
     steps.Check: st.builds(steps.Check, NAMES, st.lists(NAMES, max_size=3).map(tuple)),
     steps.Elapse: st.builds(steps.Elapse, SECONDS),
     steps.Backdate: st.builds(steps.Backdate, NAMES, SECONDS),
+    steps.Upgrade: st.builds(
+        steps.Upgrade, NAMES, NAMES, NAMES, st.sampled_from(["uv", "pip", "pipx"])
+    ),
 }
 WORDS = st.lists(NAMES, max_size=3).map(tuple)
-SHAPES = st.builds(Shape, dimension=WHOLE, sync_threshold=WHOLE, batch_size=WHOLE, space=NAMES)
+SHAPES = st.builds(
+    Shape,
+    dimension=WHOLE,
+    sync_threshold=WHOLE,
+    batch_size=WHOLE,
+    space=NAMES,
+    embedded=st.booleans(),
+)
 PROCESSES = st.builds(Process, NAMES, NAMES, NAMES, st.none() | WORDS, st.booleans(), ARGS)
 PLANS = st.builds(
     Plan,

@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import shlex
+from collections.abc import Callable
 from configparser import ConfigParser
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +27,7 @@ from palace_lab.plan.text import parse_plan
 from palace_lab.report.rundir import RunDirectory
 from palace_lab.targets.drawers import DrawersTarget
 from palace_store.fixes import KNOWN
+from palace_store.server.command import parser as server_parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,7 +40,9 @@ COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 #: Paths of the checkout as prose names them; `<name>` and `...` end one.
 PATH = re.compile(r"(?<![\w/.~-])(?:lab|docs|scenarios|fixtures|tests|\.ci)/[\w./-]*")
 #: What makes words in backticks a command line.
-PROGRAMS = frozenset({"nox", "palace-lab", "pip", "pytest", "python3", "sudo", "tox"})
+PROGRAMS = frozenset(
+    {"nox", "palace-lab", "palace-server", "pip", "pytest", "python3", "sudo", "tox"}
+)
 #: The first word of a command line and, where it is known only from outside, nothing more.
 TAKEN_ON_TRUST = frozenset({".", "git", "lint-imports", "mypy", "ruff", "sudo"})
 
@@ -83,8 +87,8 @@ def test_a_command_line_is_understood(command: Command, pytestconfig: pytest.Con
     if program == "python3" and words[0] == "lab/bootstrap.py":
         if words[1:2] not in ([], ["test"]):
             understand(words[1:])
-    elif program == "palace-lab":
-        understand(words)
+    elif program in PARSED:
+        PARSED[program](words)
     elif program == "pytest":
         understand_pytest(words, pytestconfig)
     elif program == "pip":
@@ -126,6 +130,15 @@ def understand(words: list[str]) -> None:
     one = parsed.get("release")
     for release in (*parsed.get("releases", ()), *([one] if one else [])):
         resolve_release(release)
+
+
+#: Options of the other command there is.
+SERVER_OPTIONS = set(re.findall(r"--[a-z-]+", server_parser().format_help()))
+#: What takes a command line apart, by the program that is called.
+PARSED: dict[str, Callable[[list[str]], object]] = {
+    "palace-lab": understand,
+    "palace-server": lambda words: server_parser().parse_args(words),
+}
 
 
 def understand_plan_path(path: Path) -> None:
@@ -196,7 +209,7 @@ def test_every_option_in_the_text_exists(page: Path, pytestconfig: pytest.Config
         name, _, value = words.partition(" ")
         if name.startswith("--palace-"):
             pytestconfig.getoption(name)
-        elif name.startswith("--"):
+        elif name.startswith("--") and name not in SERVER_OPTIONS:
             assert name in known
             if value and not value.isupper():
                 known[name].type.convert(value, known[name], None)

@@ -69,6 +69,21 @@ class StaleLibraryError(PalaceError):
         self.palace = palace
 
 
+class StaleServerError(PalaceError):
+    """The library of this server was replaced while it ran (S0).
+
+    Raised before any effect. `running` and `installed` are versions by package; where an installer
+    is at work, `installed` says in words what it found.
+    """
+
+    effect = "none"
+
+    def __init__(self, message: str, *, running: dict[str, str], installed: dict[str, str]) -> None:
+        super().__init__(message)
+        self.running = running
+        self.installed = installed
+
+
 class IndexDamagedError(PalaceError):
     """The vector index cannot be trusted and cannot be rebuilt here without losing vectors.
 

@@ -25,6 +25,9 @@ KNOWN: Mapping[str, str] = {
     "trim": "S1: that log loses the records that later ones supersede, so its size has a bound",
     "read_back": "S1: an index that was written is compared with the log once, and linked again",
     "watermark_heal": "S0: a watermark no release can go on from is put right at every open",
+    "stale_check": "S0: a server looks at each call whether its library was replaced; answers none",
+    "refuse_writes": "S0: a stale server refuses what changes the palace and still answers reads",
+    "self_restart": "S0: a stale server may start itself anew on the same pipe, where asked to",
     "foreign_check": "S1: an index that another program has written is not trusted, the log is",
     "salvage": "S1: of a torn palace all comes back that a file surely holds; the rest is listed",
     "canary": "S1: a process of its own opens a copy first, where the log cannot rebuild the index",
@@ -61,6 +64,7 @@ KNOWN: Mapping[str, str] = {
 
 #: What a report's own fix consists of. A name that maps to "reported" differs from ours.
 _REPORTED: Mapping[str, Mapping[str, Variant]] = {
+    "stale-server": {"stale_check": "on", "refuse_writes": "on"},
     "quarantine": {"quarantine": "reported"},
     "quarantine-review": {"quarantine": "reviewed"},
     "client-cache": {"generation": "reported"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from palace_lab.benchmarks import machine, store
+from palace_lab.benchmarks import machine, server, store
 from palace_lab.benchmarks.model import Case, Outcome, measure
 from palace_lab.benchmarks.palaces import Palaces
 from palace_lab.commands.prepare import default_reports, provide, resolve_all
@@ -22,6 +22,7 @@ KNOWN: Mapping[str, Callable[[Palaces, float], Iterator[Case]]] = {
     "opening": store.opening,
     "recovery": store.recovery,
     "searching": store.searching,
+    "checking": server.checking,
 }
 _SMALL = 0.02
 

@@ -97,7 +97,8 @@ def python_bound(release: str) -> str:
 def requirements(release: str) -> tuple[str, ...]:
     """Return what the lock of a release resolves: the release, and what the lab's workers need.
 
-    `multiprocess` serves the workers and `dill` carries what crosses to them.
+    `multiprocess` serves the workers and `dill` carries what crosses to them; `mcp` is what the
+    library's memory server and its clients speak.
     """
     version = Version(release)
     held_back = (
@@ -106,7 +107,7 @@ def requirements(release: str) -> tuple[str, ...]:
         if releases.contains(version, prereleases=True)
         for requirement in needed
     )
-    return (f"chromadb=={release}", "multiprocess", "dill", *held_back)
+    return (f"chromadb=={release}", "multiprocess", "dill", "mcp>=2", *held_back)
 
 
 def _rank(version: Version) -> int:

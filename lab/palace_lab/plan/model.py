@@ -23,12 +23,15 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `sync_threshold` and `batch_size` are chromadb's own settings, in drawers. chromadb's defaults
     are 1000 and 100; small ones bring a flush within reach of a short trial.
+    `embedded`: a drawer's vector is what the library's stand-in for a model makes of its text, as
+    a server has it, and not drawn by lot.
     """
 
     dimension: int = 16
     sync_threshold: int = 10
     batch_size: int = 5
     space: str = "cosine"
+    embedded: bool = False
 
 
 class Process(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

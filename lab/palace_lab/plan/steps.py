@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -177,6 +177,20 @@ class Backdate(Step, frozen=True, tag="backdate"):
     seconds: float
 
 
+class Upgrade(Step, frozen=True, tag="upgrade"):
+    """Replace what is installed in the environment of a server that goes on running.
+
+    `chromadb` is the release and `library` the version of palace_store that are there afterwards,
+    by default the release under test and what is there. A lower number is a downgrade. The process
+    has the target `mcp`.
+    """
+
+    process: str
+    chromadb: str = ""
+    library: str = ""
+    by: Literal["uv", "pip", "pipx"] = "uv"
+
+
 AnyStep = (
     Do
     | Begin
@@ -198,6 +212,7 @@ AnyStep = (
     | Check
     | Elapse
     | Backdate
+    | Upgrade
 )
 
 #: Steps for which a process is traced.

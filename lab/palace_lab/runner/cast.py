@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from palace_lab.processes.supervise import Worker
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.deadline import Deadline
 from palace_lab.runner.launch import launch
+from palace_lab.runner.servers import Servers
 
 Answer = dict[str, Any]
 #: Operations before which a process does not open its palace, as a server does when it starts.
@@ -82,6 +84,7 @@ class Cast:
         self.workers: dict[str, Worker] = {}
         self.pending: dict[str, str] = {}  # process: the operation it was told to begin
         self.outcome = Outcome()
+        self.servers = Servers(arena, plan, directory)
         self._arena = arena
         self._plan = plan
         self._directory = directory
@@ -102,6 +105,16 @@ class Cast:
         """Record one thing the lab does, before it is done."""
         self._nemesis.write("fault", what, text=text)
 
+    def backdate(self, step: steps.Backdate) -> None:
+        """Set the times of matching files back, as if they had been written earlier."""
+        palace = self._directory / "palace"
+        paths = sorted(palace.glob(step.pattern))
+        for path in paths:
+            status = path.stat()
+            self.fault("backdate", f"{path.relative_to(palace)} by {step.seconds} s")
+            os.utime(path, (status.st_atime - step.seconds, status.st_mtime - step.seconds))
+        self.outcome.goals[f"backdated {step.pattern}"] = bool(paths)
+
     def worker(self, name: str) -> Worker:
         """Return a process of the plan, launched but not yet opened if it is new."""
         if name in self.workers:
@@ -120,7 +133,7 @@ class Cast:
             target=process.target or self._plan.target,
             release=process.release or self._plan.release,
             fixes=self._plan.fixes if process.fixes is None else process.fixes,
-            options=process.options,
+            options=self.servers.options(name),
             traceable=tuple(sorted(families)),
             limits=self._limits,
         )

@@ -31,6 +31,7 @@ def launch(
         "sync_threshold": plan.shape.sync_threshold,
         "batch_size": plan.shape.batch_size,
         "space": plan.shape.space,
+        "embedded": plan.shape.embedded,
     }
     return arena.host(release).launch(
         name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Sequence
@@ -42,7 +41,6 @@ class Stage:
         earlier: Sequence[Event] = (),
     ) -> None:
         self.cast = Cast(arena, plan, directory, deadline=deadline, limits=limits)
-        self.palace = directory / "palace"
         self._arena = arena
         self._baseline = baseline
         self._earlier = earlier
@@ -220,12 +218,11 @@ class Stage:
 
     @_perform.register
     def _(self, step: steps.Backdate) -> None:
-        paths = sorted(self.palace.glob(step.pattern))
-        for path in paths:
-            status = path.stat()
-            self.cast.fault("backdate", f"{path.relative_to(self.palace)} by {step.seconds} s")
-            os.utime(path, (status.st_atime - step.seconds, status.st_mtime - step.seconds))
-        self.cast.outcome.goals[f"backdated {step.pattern}"] = bool(paths)
+        self.cast.backdate(step)
+
+    @_perform.register
+    def _(self, step: steps.Upgrade) -> None:
+        self.cast.outcome.goals[self.cast.servers.upgrade(step, self.cast.fault)] = True
 
     def _end(self, name: str) -> None:
         """End a process in good order, and take note of the crash points it came to."""

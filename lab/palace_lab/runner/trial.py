@@ -25,6 +25,7 @@ from palace_lab.runner.baseline import Baselines
 from palace_lab.runner.cast import Checked, Outcome
 from palace_lab.runner.deadline import Deadline
 from palace_lab.runner.observe import limits_for, look
+from palace_lab.runner.servers import ENVIRONMENTS
 from palace_lab.runner.stage import Stage
 
 
@@ -161,4 +162,11 @@ def _begin_with(given: Given | None, directory: Path) -> tuple[Event, ...]:
 
 
 def _files(directory: Path) -> list[Path]:
-    return [path for path in directory.rglob("*") if path.is_file() and not path.is_symlink()]
+    """Return the files of a trial; a server's environment is links to files that were there."""
+    parts = [part for part in directory.iterdir() if part.name != ENVIRONMENTS]
+    return [
+        path
+        for part in parts
+        for path in part.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    ]

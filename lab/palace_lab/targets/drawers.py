@@ -12,6 +12,7 @@ from typing import Any
 
 from palace_lab.targets.base import Context, Target
 from palace_lab.workloads.vectors import document, drawer_id, drawer_number, revision_of, vector
+from palace_store.embedding import HashEmbedder
 
 #: Vectors a query; one that fails is repeated one by one to see whose fault it is.
 _QUERY_SIZE = 50
@@ -31,6 +32,8 @@ class DrawersTarget(Target):
         self.space = str(context.options.get("space", "cosine"))
         self.sync_threshold = int(context.options.get("sync_threshold", 1000))
         self.batch_size = int(context.options.get("batch_size", 100))
+        embedded = bool(context.options.get("embedded"))
+        self._model = HashEmbedder(dimension=self.dimension) if embedded else None
 
     # -- primitives ------------------------------------------------------------------------
 
@@ -173,6 +176,8 @@ class DrawersTarget(Target):
 
     def vector(self, number: int, revision: int) -> list[float]:
         """Return the drawer's vector in this palace's dimension."""
+        if self._model is not None:
+            return [float(value) for value in self._model.embed([document(number, revision)])[0]]
         return vector(self.context.seed, number, self.dimension, revision=revision)
 
 

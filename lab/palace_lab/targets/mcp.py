@@ -1,0 +1,191 @@
+"""A memory server as its clients see it: our own, in an environment of its own, over stdio.
+
+The client is the SDK's real one and lives in this worker; the server is its child, started by the
+interpreter that option `python` names. Other options: `mode`, the client's protocol ("auto", or
+"legacy" with the handshake); `arguments`, more words for the server; `told_stale`, "error" to
+have a call that a replaced library acknowledged count as an error (`StaleAckError`).
+
+A drawer's vector is what the server's model makes of its text: the plan's shape is `embedded`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from mcp import Client, StdioServerParameters
+from mcp_types import CallToolResult
+
+from palace_lab.targets.base import Context
+from palace_lab.targets.drawers import DrawersTarget
+from palace_lab.targets.triples import PREDICATE
+from palace_lab.workloads.vectors import document
+
+#: Tools that can be timed, and the texts they are given.
+_TIMED = {"kg_add": ("subject", "predicate", "object"), "kg_query": ("entity",)}
+_WATCHED = ("chromadb", "palace_store")
+
+
+class ToolFailedError(Exception):
+    """A tool answered with an error; `effect` is what it said of it, or "unknown"."""
+
+    def __init__(self, kind: str, sentence: str, effect: str) -> None:
+        super().__init__(f"{kind}: {sentence}")
+        self.effect = effect
+
+
+class StaleAckError(Exception):
+    """A call that changes something was acknowledged by a library that had been replaced."""
+
+
+class McpTarget(DrawersTarget):
+    """One client with one server."""
+
+    RECORDS_ITSELF = DrawersTarget.RECORDS_ITSELF | {"tell"}
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._python = Path(context.options["python"])
+        self._told_stale = context.options.get("told_stale") == "error"
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+        self._client: Client | None = None
+        self._started_with: dict[str, str] = {}
+        self._texts: dict[tuple[float, ...], str] = {}
+
+    def open(self) -> None:
+        """Start the server and connect to it."""
+        words = ["-m", "palace_store.server", "--palace", str(self.context.palace)]
+        for option in ("dimension", "sync_threshold", "batch_size"):
+            words += [f"--{option.replace('_', '-')}", str(getattr(self, option))]
+        words += [
+            "--fixes",
+            " ".join(self.context.fixes),
+            *self.context.options.get("arguments", ()),
+        ]
+        server = StdioServerParameters(command=str(self._python), args=words)
+        mode = str(self.context.options.get("mode", "auto"))
+        client = Client(server, mode=mode)
+        self._started_with = self._installed()
+        self._portal = self._stack.enter_context(start_blocking_portal())
+        wrapped: AbstractContextManager[Client] = self._portal.wrap_async_context_manager(client)
+        self._client = self._stack.enter_context(wrapped)
+
+    def close(self) -> None:
+        """Leave the server, which then ends."""
+        self._stack.close()
+
+    # -- what the operations of drawers are made of -----------------------------------------
+
+    def put(self, how: str, ids: list[str], vectors: list[list[float]], texts: list[str]) -> None:
+        """Add each drawer by a call of its own, as an agent does; the server makes the vectors."""
+        del vectors
+        if how != "add":
+            raise ValueError(f"a server has no tool to {how} drawers: write(..., how='add')")
+        for name, text in zip(ids, texts, strict=True):
+            self._change("add_drawer", content=text, id=name)
+
+    def found(self, *, wanted: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """Search for each drawer by its own text; the answer is that of `DrawersTarget.found`."""
+        self._texts = {
+            tuple(self.vector(row[0], revision)): document(row[0], revision)
+            for row in wanted
+            for revision in row[1:]
+        }
+        return super().found(wanted=wanted)
+
+    def nearest(self, vectors: list[list[float]], n: int) -> list[list[str]]:
+        """Search for the texts behind the vectors."""
+        answers = [self._ask("search", query=self._texts[tuple(vector)], n=n) for vector in vectors]
+        return [[each["id"] for each in answer["found"]] for answer in answers]
+
+    def count(self) -> int:
+        """Return how many drawers the server counts."""
+        return int(self.status()["drawers"])
+
+    # -- more operations of a plan -----------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Return what the server says of itself."""
+        return self._ask("status")
+
+    def search(self, *, query: str, n: int = 1) -> dict[str, Any]:
+        """Search for a text."""
+        return self._ask("search", query=query, n=n)
+
+    def tell(self, *, n: int, pause: bool = False) -> dict[str, Any]:
+        """Add triple n; with `pause`, pause at "in-flight" when the server has surely read it."""
+        fact = {
+            "subject": f"{self.context.process}-s{n}",
+            "predicate": PREDICATE,
+            "object": f"o{n}",
+        }
+        with self.call("triple", first=n, count=1):
+            if not pause:
+                return self._change("kg_add", **fact)
+            waiting = self._opened().start_task_soon(self._call, "kg_add", fact)
+            self._ask("search", query="anything", n=1)  # lines are read in order
+            self.context.pause("in-flight")
+            return _checked(waiting.result())
+
+    def timed(self, *, tool: str, count: int) -> dict[str, float]:
+        """Call a tool `count` times, each with texts of its own; returns the median seconds."""
+        took = []
+        for number in range(count):
+            begun = time.monotonic()
+            self._ask(tool, **{name: f"{name} {number}" for name in _TIMED[tool]})
+            took.append(time.monotonic() - begun)
+        return {"seconds": statistics.median(took)}
+
+    def _change(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        installed = self._installed()
+        answer = self._ask(tool, **arguments)
+        if self._told_stale and installed != self._started_with:
+            raise StaleAckError(
+                f"{tool} was acknowledged by what was started with {self._started_with}, though "
+                f"{installed} is installed"
+            )
+        return answer
+
+    def _ask(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        return _checked(self._opened().call(self._call, tool, arguments))
+
+    async def _call(self, tool: str, arguments: dict[str, Any]) -> CallToolResult:
+        assert self._client is not None
+        return await self._client.call_tool(tool, arguments)
+
+    def _opened(self) -> BlockingPortal:
+        if self._portal is None:
+            raise RuntimeError("there is no server: the plan must open it in this process first")
+        return self._portal
+
+    def _installed(self) -> dict[str, str]:
+        """Return what is installed beside the server, by the names of its folders."""
+        found = {}
+        for info in self._python.parent.parent.glob("lib/*/site-packages/*.dist-info"):
+            name, _, version = info.name.removesuffix(".dist-info").rpartition("-")
+            if name in _WATCHED:
+                found[name] = version
+        return found
+
+
+def _checked(answer: CallToolResult) -> dict[str, Any]:
+    told: dict[str, Any] = answer.structured_content or {}
+    if answer.is_error:
+        text = " ".join(getattr(part, "text", "") for part in answer.content)
+        raise ToolFailedError(
+            str(told.get("error", "ToolError")),
+            str(told.get("sentence", text)),
+            str(told.get("effect", "unknown")),
+        )
+    return told
+
+
+def target(context: Context) -> McpTarget:
+    """Return the target for the worker loop."""
+    return McpTarget(context)

@@ -1,0 +1,107 @@
+"""The command `palace-server`: serves one palace over stdio, or over HTTP with `--http`.
+
+Standard output belongs to the protocol. A palace that cannot be served is told in one sentence on
+standard error, with exit code 2, before anything is served.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from palace_store.errors import PalaceError
+
+USAGE = 2
+RESTART_S = 60.0  # our choice: as long as a call waits for a lock
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+_seconds.__name__ = "number of seconds"  # how argparse calls it
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what understands the command line."""
+    made = _Parser(prog="palace-server", description="Serve one palace to MCP clients.")
+    made.add_argument("--palace", required=True, metavar="FOLDER", help="made if it is not there")
+    made.add_argument("--http", action="store_true", help="streamable HTTP instead of stdio")
+    made.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    made.add_argument("--port", type=int, default=8000, help="default: %(default)s; path: /mcp")
+    made.add_argument("--model", default="stand-in-a", help="default: %(default)s, no real model")
+    made.add_argument("--dimension", type=int, default=384, help="default: %(default)s")
+    made.add_argument("--sync-threshold", type=int, default=1000, help="chromadb's, in drawers")
+    made.add_argument("--batch-size", type=int, default=100, help="chromadb's, in drawers")
+    made.add_argument("--fixes", metavar="WORDS", help="which fixes are on; default: all of them")
+    made.add_argument(
+        "--restart",
+        nargs="?",
+        type=_seconds,
+        const=RESTART_S,
+        metavar="SECONDS",
+        help="when stale, start anew on the same pipe (stdio), after waiting so long for calls "
+        "under way; default: %(const)s",
+    )
+    made.add_argument("--version", action="store_true", help="say what would be served, and end")
+    return made
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Serve until the client leaves; returns the exit code."""
+    given = list(sys.argv[1:] if words is None else words)
+    if "--version" in given:
+        given += ["--palace", "."]  # the only word that is required, and not needed for this
+    options = parser().parse_args(given)
+    try:
+        from palace_store.server.running import serve, versions  # noqa: PLC0415  (may be missing)
+
+        if options.version:
+            print(versions())
+        elif trouble := _unservable(options):
+            return _refuse(trouble)
+        else:
+            serve(options)
+    except ModuleNotFoundError as error:
+        return _refuse(
+            f"{error.name} is not installed in {sys.prefix}: install chromadb and mcp there"
+        )
+    except (PalaceError, ValueError) as error:
+        return _refuse(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _refuse(sentence: str) -> int:
+    print(f"palace-server: {sentence}", file=sys.stderr)
+    return USAGE
+
+
+def _unservable(options: argparse.Namespace) -> str:
+    """Return why these options cannot be served, or "" if they can."""
+    if not options.http:
+        return ""
+    if options.restart is not None:
+        return "--restart keeps a pipe open, and --http has none: choose one of them"
+    host, port = options.host, options.port
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, OverflowError) as error:
+        said = getattr(error, "strerror", "") or str(error)
+        return f"cannot listen on {host}:{port} ({said}): choose another with --host and --port"
+    return ""

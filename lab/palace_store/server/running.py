@@ -1,0 +1,87 @@
+"""Running the server: the palace is opened, served over one transport, and closed in good order."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import anyio
+import chromadb
+from mcp.shared.message import SessionMessage
+
+import palace_store
+from palace_store.embedding import HashEmbedder
+from palace_store.errors import UnusablePalaceError
+from palace_store.fixes import Fixes
+from palace_store.server.gate import Gate, watched
+from palace_store.server.handover import Handover
+from palace_store.server.memory import Memory
+from palace_store.server.restart import Restart
+from palace_store.server.service import PalaceServer
+from palace_store.server.wire import Incoming, Wire
+
+
+def versions() -> str:
+    """Return what would be served, in words."""
+    return f"palace_store {palace_store.__version__}, chromadb {chromadb.__version__}"
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Serve one palace until the client leaves.
+
+    Raises `PalaceError` for a palace that cannot be used, `ValueError` for an unknown fix.
+    """
+    fixes = Fixes.all() if options.fixes is None else Fixes.parse(options.fixes.split())
+    gate = Gate(fixes, watched())  # before the palace: that may take a while
+    left = Handover.received()
+    memory = Memory(
+        options.palace,
+        HashEmbedder(options.model, options.dimension),
+        fixes=fixes,
+        sync_threshold=options.sync_threshold,
+        batch_size=options.batch_size,
+    )
+    try:
+        _open(memory)
+        server = PalaceServer(memory, gate, restarts=left.restarts)
+        if options.http:
+            server.run("streamable-http", host=options.host, port=options.port)
+            return
+        memory.triples.install_shutdown_handler()
+        if options.restart is not None and fixes.has("self_restart"):
+            anyio.run(_serve_pipe, server, left, options.restart)
+        else:
+            server.run("stdio")
+    finally:
+        memory.close()
+
+
+def _open(memory: Memory) -> None:
+    try:
+        memory.open()
+    except OSError as error:
+        raise UnusablePalaceError(
+            f"{memory.palace} cannot be a palace ({error.strerror or error}): name another folder"
+        ) from error
+
+
+async def _serve_pipe(server: PalaceServer, left: Handover, patience_s: float) -> None:
+    """Serve over stdio, able to restart in place."""
+    pipe = os.dup(1)
+    os.dup2(2, 1)  # what anything else prints is no message
+
+    def stop() -> None:
+        os.dup2(pipe, 1)
+        server.memory.close()
+
+    wire = Wire(left, fd_out=pipe)
+    server.restart = Restart(wire, stop, patience_s=patience_s)
+    to_server, from_client = anyio.create_memory_object_stream[Incoming](0)
+    to_client, from_server = anyio.create_memory_object_stream[SessionMessage](0)
+    sdk = server._lowlevel_server  # noqa: SLF001  (the SDK has no other way to bring one's own pipe)
+    async with anyio.create_task_group() as tasks:
+        server.restart.serve_in(tasks)
+        tasks.start_soon(wire.read, to_server)
+        tasks.start_soon(wire.write, from_server)
+        await sdk.run(from_client, to_client, sdk.create_initialization_options())
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,182 @@
+"""The client's pipe of a server that may restart: whole lines in, whole lines out, none lost.
+
+The SDK's own stdio reads ahead in a thread, into a buffer that nobody can have back. This one reads
+only when there is something, remembers each request until its answer has left, and can be stopped
+between two lines.
+
+* An answer has left when it was written as a whole; from then on its request is forgotten.
+* A request is answered here, or handed over to the next program: `hand_over` says which, and what
+  this program would still say about it is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+
+import anyio
+import anyio.to_thread
+import mcp_types as types
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+
+from palace_store.server.handover import Handover
+
+_READ_BYTES = 64 * 1024
+Id = int | str
+Incoming = SessionMessage | Exception
+
+
+class Wire:
+    """Both directions of one pipe; everything runs in one event loop."""
+
+    def __init__(self, left: Handover, *, fd_in: int = 0, fd_out: int = 1) -> None:
+        self._left = left
+        self._handshake = list(left.handshake)
+        self._buffer = b"".join(left.lines) + left.rest
+        self._fd_in, self._fd_out = fd_in, fd_out
+        self._asked: dict[Id, bytes] = {}
+        self._handed: set[Id] = set()
+        self._mute: set[Id] = set()  # what this program still says about these is dropped
+        self._told_again: set[Id] = set()
+        self._greeting: Id | None = None  # the request of a handshake
+        self._stopping = False
+        self._go_on = anyio.Event()
+        self._reading: anyio.CancelScope | None = None
+        self._settled = anyio.Event()
+
+    # -- what a restart does ---------------------------------------------------------------
+
+    def stop_reading(self) -> None:
+        """Read no further line until `go_on`; what has been read stays here."""
+        self._stopping, self._go_on = True, anyio.Event()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def hand_over(self, request: Id) -> None:
+        """Leave a request to the next program; whatever is said about it here is dropped."""
+        self._handed.add(request)
+        self._mute.add(request)
+        self._note()
+
+    async def settled(self) -> None:
+        """Wait until every request that was read is answered or handed over."""
+        while not set(self._asked) <= self._handed:
+            await self._settled.wait()
+
+    def left(self) -> Handover:
+        """Return what the next program has to know; only when reading has stopped."""
+        lines = [line for request, line in self._asked.items() if request in self._handed]
+        return Handover(list(self._handshake), lines, self._buffer, self._left.restarts + 1)
+
+    async def go_on(self, refusal: str) -> None:
+        """There is no next program: refuse what was handed over, and read on."""
+        for request in [request for request in self._asked if request in self._handed]:
+            error = types.ErrorData(code=types.INTERNAL_ERROR, message=refusal)
+            answer = types.JSONRPCError(jsonrpc="2.0", id=request, error=error)
+            await self._write(answer)
+            self._answered(request)
+        self._stopping = False
+        self._go_on.set()
+
+    # -- the two directions ----------------------------------------------------------------
+
+    async def read(self, to_server: MemoryObjectSendStream[Incoming]) -> None:
+        """Pass every line on, until the client closes its end."""
+        async with to_server:
+            for line in self._handshake:
+                message = _parsed(line)
+                if isinstance(message, SessionMessage) and isinstance(
+                    message.message, types.JSONRPCRequest
+                ):
+                    self._told_again.add(message.message.id)
+                await to_server.send(message)
+            while await self._more():
+                for line in self._lines():
+                    message = _parsed(line)
+                    self._remember(message, line)
+                    await to_server.send(message)
+
+    async def _more(self) -> bool:
+        """Wait until there may be a whole line; False at the end of the pipe."""
+        while True:
+            if self._stopping:
+                await self._go_on.wait()
+            if b"\n" in self._buffer:
+                return True
+            with anyio.CancelScope() as self._reading, suppress(PermissionError):
+                await anyio.wait_readable(self._fd_in)  # a file is always readable, and says so
+            if self._reading.cancelled_caught or self._stopping:
+                continue
+            read = os.read(self._fd_in, _READ_BYTES)
+            if not read:
+                return False
+            self._buffer += read
+
+    def _lines(self) -> Iterator[bytes]:
+        while not self._stopping and b"\n" in self._buffer:
+            line, _, self._buffer = self._buffer.partition(b"\n")
+            yield line + b"\n"
+
+    def _remember(self, message: Incoming, line: bytes) -> None:
+        if not isinstance(message, SessionMessage):
+            return
+        match message.message:
+            case types.JSONRPCRequest(id=request, method=method):
+                self._asked[request] = line
+                if method == "initialize":
+                    self._greeting = request
+            case types.JSONRPCNotification(method="notifications/initialized"):
+                self._handshake.append(line)
+            case types.JSONRPCNotification(method="notifications/cancelled", params=params):
+                # The SDK answers a cancelled request no more, and its client waits no more.
+                self._answered((params or {}).get("requestId"))
+
+    async def write(self, from_server: MemoryObjectReceiveStream[SessionMessage]) -> None:
+        """Write every message of the server."""
+        async with from_server:
+            async for each in from_server:
+                message = each.message
+                if not isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
+                    await self._write(message)
+                elif message.id in self._told_again:
+                    self._told_again.discard(message.id)
+                elif message.id in self._mute:
+                    self._mute.discard(message.id)
+                else:
+                    self._greeted(message)
+                    await self._write(message)
+                    self._answered(message.id)
+
+    def _greeted(self, message: types.JSONRPCResponse | types.JSONRPCError) -> None:
+        """Keep a handshake that was accepted; a client of both protocols may try it in vain."""
+        if message.id != self._greeting or not isinstance(message, types.JSONRPCResponse):
+            return
+        if (line := self._asked.get(message.id)) is not None:
+            self._handshake = [line]
+
+    async def _write(self, message: types.JSONRPCMessage) -> None:
+        text = message.model_dump_json(by_alias=True, exclude_unset=True)
+        await anyio.to_thread.run_sync(self._write_all, text.encode() + b"\n")
+
+    def _write_all(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._fd_out, data) :]
+
+    def _answered(self, request: object) -> None:
+        if isinstance(request, int | str):
+            self._asked.pop(request, None)
+            self._handed.discard(request)
+            self._note()
+
+    def _note(self) -> None:
+        self._settled.set()
+        self._settled = anyio.Event()
+
+
+def _parsed(line: bytes) -> Incoming:
+    try:
+        return SessionMessage(types.jsonrpc_message_adapter.validate_json(line, by_name=False))
+    except ValueError as error:
+        return error

@@ -1,0 +1,17 @@
+"""A server whose own library was set back to an older version goes on with the newer one."""
+
+from palace_lab.plan.servers import NOW, OTHER, replaced
+from palace_lab.plan.steps import Upgrade
+from palace_lab.scenario import Scenario
+from palace_store.fixes import Fixes
+
+scenario = Scenario(
+    system="s0",
+    reports=("mempalace#899",),
+    plan=replaced(Upgrade("server", library=NOW), library=OTHER),
+    off=Fixes.all().without("stale_check", "refuse_writes"),
+    as_reported=Fixes.reported("stale-server"),
+    accepts={"*": "stale-ack"},
+    releases=("1.5.9",),
+    nightly=True,
+)

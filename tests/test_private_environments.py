@@ -1,0 +1,55 @@
+"""The environments of servers: a library under any number, and copies that are apart."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import palace_store
+from palace_lab.environments import ensure
+from palace_lab.environments.private import LIBRARY, PrivateEnvironment, build_library
+from palace_lab.errors import LabError
+
+pytestmark = [pytest.mark.slow, pytest.mark.s0]
+
+RELEASE = "1.5.9"
+OTHER = "9.9.9"
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("wheels")
+
+
+def test_the_library_is_built_under_the_number_asked_for(wheels: Path) -> None:
+    wheel = build_library(OTHER, wheels)
+    assert build_library(OTHER, wheels) == wheel
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        init = archive.read("palace_store/__init__.py").decode()
+        metadata = archive.read(f"palace_store-{OTHER}.dist-info/METADATA").decode()
+    assert f'__version__ = "{OTHER}"' in init
+    assert f"\nVersion: {OTHER}\n" in metadata
+    assert "palace_store/server/wire.py" in names
+    assert "palace_store/anatomy/palace.py" in names
+    assert not any("pycache" in name or name.endswith(".toml") for name in names)
+
+
+def test_an_upgrade_changes_one_environment_and_no_other(wheels: Path, tmp_path: Path) -> None:
+    base = ensure(RELEASE).python
+    one, two = (PrivateEnvironment(tmp_path / name, base, "uv", wheels) for name in ("one", "two"))
+    now = {"chromadb": RELEASE, LIBRARY: palace_store.__version__}
+    for each in (one, two):
+        each.make(RELEASE, palace_store.__version__)
+        assert each.installed() == now
+    (before,) = two.directory.glob("lib/*/site-packages/palace_store/__init__.py")
+    kept = before.read_bytes()
+    assert before.stat().st_nlink > 1
+    one.upgrade(RELEASE, OTHER, "uv")
+    assert one.installed() == {"chromadb": RELEASE, LIBRARY: OTHER}
+    assert two.installed() == now
+    assert before.read_bytes() == kept
+    with pytest.raises(LabError, match="was made by uv, not to be changed by pipx"):
+        one.upgrade(RELEASE, OTHER, "pipx")

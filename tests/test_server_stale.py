@@ -1,0 +1,145 @@
+"""S0, fixes A and B: which tools a server answers when its library was replaced, or is being."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+
+from palace_store.fixes import Fixes
+
+sys.path.append(str(Path(__file__).parent / "entries"))
+from server_bench import NEXT, NOW, Server, Site, ok, play, refused
+
+pytestmark = [pytest.mark.slow, pytest.mark.s0]
+
+READING: dict[str, dict[str, Any]] = {
+    "search": {"query": "bees"},
+    "kg_query": {"entity": "Ada"},
+}
+CHANGING: dict[str, dict[str, Any]] = {
+    "add_drawer": {"content": "another"},
+    "diary_write": {"entry": "another"},
+    "mine": {"folder": "{folder}"},
+    "kg_add": {"subject": "Ada", "predicate": "keeps", "object": "goats"},
+    "kg_invalidate": {"subject": "Ada", "predicate": "keeps", "object": "bees"},
+}
+REST = Fixes.all().without("stale_check", "refuse_writes").words()
+
+#: How the library is replaced, and what the server then says is installed.
+HOW: dict[str, tuple[Callable[[Site], object], str]] = {
+    "upgraded": (lambda site: site.upgrade(NEXT), NEXT),
+    "downgraded": (lambda site: site.upgrade("0.0.1"), "0.0.1"),
+    "edited": (lambda site: site.edit(), NOW),
+    "twice": (lambda site: site.info(NEXT).mkdir(), f"is installed twice ({NOW}, {NEXT})"),
+    "missing": (lambda site: shutil.rmtree(site.info(NOW)), "is missing"),
+    "gone": (lambda site: shutil.rmtree(site.directory), "cannot be read"),
+}
+
+
+def server_on(tmp_path: Path, fixes: list[str], *, packaged: bool = True) -> Server:
+    site = Site(tmp_path / "site", packaged=packaged)
+    server = Server("1.5.9", site, tmp_path / "palace", "--fixes", " ".join([*REST, *fixes]))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_text("a text")
+    CHANGING["mine"]["folder"] = str(folder)
+    return server
+
+
+async def prepared(client: Client) -> None:
+    """Walk all tools before anything is replaced."""
+    assert {tool.name for tool in (await client.list_tools()).tools} == {
+        "status",
+        *READING,
+        *CHANGING,
+    }
+    await ok(client, "kg_add", subject="Ada", predicate="keeps", object="bees")
+    await ok(client, "add_drawer", content="Ada keeps bees")
+    for tool, arguments in READING.items():
+        await ok(client, tool, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("fixes", "refuses"),
+    [
+        ([], []),
+        (["stale_check"], [*READING, *CHANGING]),
+        (["refuse_writes"], [*CHANGING]),
+        (["stale_check", "refuse_writes"], [*CHANGING]),
+    ],
+    ids=["none", "A", "B", "A+B"],
+)
+def test_each_configuration_refuses_what_it_should(
+    fixes: list[str], refuses: list[str], tmp_path: Path
+) -> None:
+    server = server_on(tmp_path, fixes)
+
+    async def story(client: Client) -> None:
+        await prepared(client)
+        before = await ok(client, "status")
+        server.site.upgrade()
+        for tool, arguments in {**READING, **CHANGING}.items():
+            if tool not in refuses:
+                continue
+            told = await refused(client, tool, **arguments)
+            assert told["running"]["palace_store"] == NOW
+            assert told["installed"]["palace_store"] == NEXT
+            assert told["action_required"] == "restart_mcp_server"
+            assert f"palace_store {NOW}" in told["sentence"]
+            assert f"palace_store {NEXT}" in told["sentence"]
+        status = await ok(client, "status")
+        assert status["stale"]
+        assert status["action_required"] == "restart_mcp_server"
+        assert (status["running"]["palace_store"], status["installed"]["palace_store"]) == (
+            NOW,
+            NEXT,
+        )
+        assert (status["drawers"], status["triples"]) == (before["drawers"], before["triples"])
+        for tool, arguments in {**READING, **CHANGING}.items():
+            if tool not in refuses:
+                await ok(client, tool, **arguments)
+
+    play(server, story)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_whatever_happens_to_the_library_nothing_is_written(how: str, tmp_path: Path) -> None:
+    server = server_on(tmp_path, ["stale_check", "refuse_writes"], packaged=how != "edited")
+    happens, installed = HOW[how]
+
+    async def story(client: Client) -> None:
+        await prepared(client)
+        before = await ok(client, "status")
+        happens(server.site)
+        for tool, arguments in CHANGING.items():
+            told = await refused(client, tool, **arguments)
+            assert told["installed"]["palace_store"].startswith(installed), told
+        for tool, arguments in READING.items():
+            await ok(client, tool, **arguments)
+        after = await ok(client, "status")
+        assert after["stale"]
+        assert (after["drawers"], after["triples"]) == (before["drawers"], before["triples"])
+
+    play(server, story)
+
+
+def test_an_upgrade_that_is_taken_back_is_forgotten(tmp_path: Path) -> None:
+    server = server_on(tmp_path, ["stale_check", "refuse_writes"])
+
+    async def story(client: Client) -> None:
+        await prepared(client)
+        kept = tmp_path / "kept"
+        shutil.copytree(server.site.directory, kept)
+        server.site.upgrade()
+        await refused(client, "add_drawer", content="x")
+        shutil.rmtree(server.site.directory)
+        shutil.copytree(kept, server.site.directory)
+        await ok(client, "add_drawer", content="x")
+
+    play(server, story)
