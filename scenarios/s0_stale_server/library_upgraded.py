@@ -13,4 +13,5 @@ scenario = Scenario(
     as_reported=Fixes.reported("stale-server"),
     accepts={"*": "stale-ack"},
     releases=("1.5.9",),
+    nightly=True,
 )
