@@ -31,10 +31,8 @@ from palace_lab.runner.launch import launch
 from palace_lab.runner.servers import Servers
 
 Answer = dict[str, Any]
-#: Operations before which a process does not open its palace, as a server does when it starts.
-_OPENS_NOTHING = frozenset(
-    {"open", "hold", "intrude", "pin", "make_old", "measure_log", "measure_reloads"}
-)
+#: First words of operations before which a process does not open its palace, as a server does.
+_OPENS_NOTHING = frozenset({"open", "hold", "intrude", "pin", "make", "measure"})
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ class Cast:
     def open(self, name: str, op: str) -> None:
         """Let a process open its palace if it has not, unless it is to do so itself."""
         self.worker(name)
-        if op not in _OPENS_NOTHING and name not in self._opened:
+        if op.partition("_")[0] not in _OPENS_NOTHING and name not in self._opened:
             self._opened.add(name)
             self._send(name, "open", {})
             self.answer(name)
