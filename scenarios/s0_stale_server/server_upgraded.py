@@ -13,4 +13,5 @@ scenario = Scenario(
     as_reported=Fixes.reported("stale-server"),
     accepts={"*": "watermark-blob"},
     releases=("1.5.7",),
+    nightly=True,
 )
