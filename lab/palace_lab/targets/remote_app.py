@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,24 +42,26 @@ class Misbehaviour:
 
 
 class RemoteStore:
-    """The server's file. Used by one thread at a time."""
+    """The server's file, for the threads that answer requests and those of the plan's own."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.RLock()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.executescript(_SCHEMA)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold one transaction."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._db
-            self._db.execute("COMMIT")
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+        """Hold one transaction, and keep other threads out."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
     def store(self, memory: dict[str, Any], key: str) -> tuple[int, bool, bool]:
         """Store a memory unless the key is known; returns number, whether new, whether deleted."""
@@ -95,7 +98,8 @@ class RemoteStore:
     def rows(self, where: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """Return rows of memories."""
         query = "SELECT id, seq, namespace, content, metadata, created, deleted FROM memories"
-        return self._db.execute(f"{query} WHERE {where}", values).fetchall()
+        with self._lock:
+            return self._db.execute(f"{query} WHERE {where}", values).fetchall()
 
     def close(self) -> None:
         """Close the file."""
