@@ -18,13 +18,12 @@ from palace_lab.processes.supervise import CrashPoint, Hit, WorkerGoneError, tra
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import Bench, Told, ToldError
+from store_bench import FAMILIES, Bench, Told, ToldError, numbered
 
 pytestmark = [pytest.mark.slow, pytest.mark.s3, pytest.mark.timeout(3600)]
 
 A, B = "stand-in-a", "stand-in-b"
 TEXTS = [f"memory {number} of the garden" for number in range(12)]
-FAMILIES = ("write", "rename", "fsync", "truncate", "unlink")
 #: Points of one loop in a pull request; `nightly` has no limit.
 SAMPLE = 10
 
@@ -76,15 +75,7 @@ def points(bench: Bench, base: Path) -> list[tuple[str, Hit, int]]:
     with bench.worker(palace, entry="text_entries:serve", model=B, points=armed) as new:
         new.do("reset")
         records = new.worker.recorded()
-    counted = dict.fromkeys(FAMILIES, 0)
-    found = []
-    for record in records:
-        family = {"fdatasync": "fsync", "ftruncate": "truncate", "unlinkat": "unlink"}.get(
-            record.syscall, "write" if "write" in record.syscall else record.syscall
-        )
-        counted[family] += 1
-        found.append((family, record, counted[family]))
-    return found
+    return numbered(records)
 
 
 @pytest.mark.skipif(tracing_available() is not None, reason=str(tracing_available()))

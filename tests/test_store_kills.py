@@ -19,7 +19,7 @@ from palace_lab.processes.supervise import CrashPoint, Hit, WorkerGoneError, tra
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import Bench, Told, ToldError
+from store_bench import FAMILIES, Bench, Told, ToldError, numbered
 
 pytestmark = [
     pytest.mark.timeout(1800),
@@ -29,7 +29,6 @@ pytestmark = [
 ]
 
 ALL_FIXES = Fixes.all().words()
-FAMILIES = ("write", "rename", "fsync", "truncate", "unlink")
 #: Points of one loop in a pull request; `nightly` has no limit.
 SAMPLE = 8
 OLD = list(range(9))
@@ -104,15 +103,7 @@ def calls(bench: Bench, base: Path, deed: Deed) -> list[tuple[str, Hit, int]]:
     with bench.worker(palace, points=points) as worker:
         worker.do(deed.op, **deed.args)
         records = worker.worker.recorded()
-    counted = dict.fromkeys(FAMILIES, 0)
-    found = []
-    for record in records:
-        family = {"fdatasync": "fsync", "ftruncate": "truncate", "unlinkat": "unlink"}.get(
-            record.syscall, "write" if "write" in record.syscall else record.syscall
-        )
-        counted[family] += 1
-        found.append((family, record, counted[family]))
-    return found
+    return numbered(records)
 
 
 def even(found: list[Any], most: int | None) -> list[Any]:

@@ -16,14 +16,13 @@ from palace_store.anatomy import survey
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import Bench, Told
+from store_bench import FAMILIES, Bench, Told, numbered
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1, pytest.mark.timeout(1800)]
 
 WITHOUT = Fixes.all().without("trim").words()
 #: A copy has other inodes, so its index counts as another program's and is first made anew.
 ON_A_COPY = Fixes.all().without("foreign_check").words()
-FAMILIES = ("write", "fsync", "truncate", "unlink", "rename")
 IDS = list(range(8))
 #: chromadb's sync threshold and batch in these tests: what the index may lag behind the log by.
 LAG = 5 + 3
@@ -240,7 +239,7 @@ def test_killed_anywhere_in_a_trim_nothing_is_lost_and_it_is_done_again(
     step = 1 if most is None else max(1, len(points) // most)
     died = 0
     chosen = points[::step]
-    for family, k in chosen:
+    for family, _, k in chosen:
         palace = bench.copied(base)
         where = f"{bench.release}, killed at {family} {k}"
         try:
@@ -255,19 +254,6 @@ def test_killed_anywhere_in_a_trim_nothing_is_lost_and_it_is_done_again(
             intact(worker, {**told, "drawer-0060": "60 at 0"}, where)
     # 1.x works with several threads: now and then there is a call less than there was before.
     assert died >= 0.8 * len(chosen), f"only {died} of {len(chosen)} points were reached"
-
-
-def numbered(recorded: list[Any]) -> list[tuple[str, int]]:
-    """Return each recorded call as a family and its number in it."""
-    counted = dict.fromkeys(FAMILIES, 0)
-    found = []
-    for record in recorded:
-        family = {"fdatasync": "fsync", "ftruncate": "truncate", "unlinkat": "unlink"}.get(
-            record.syscall, "write" if "write" in record.syscall else record.syscall
-        )
-        counted[family] += 1
-        found.append((family, counted[family]))
-    return found
 
 
 @traced

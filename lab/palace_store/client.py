@@ -108,6 +108,12 @@ def existing(client: Client, name: str) -> Any | None:
         raise
 
 
+def names_of(client: Client) -> list[str]:
+    """Return the names of a palace's collections; 0.6 lists names, releases around it objects."""
+    listed = client.list_collections()
+    return [item if isinstance(item, str) else str(item.name) for item in listed]
+
+
 def present(collection: Any, ids: Sequence[str]) -> set[str]:
     """Return those of the ids that a collection has."""
     found: set[str] = set()

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from palace_store.client import Client, existing
+from palace_store.client import Client, existing, names_of
 
 #: In the metadata of a collection that is made aside, or was replaced: the name it is about.
 ASIDE_FOR = "aside_for"
@@ -42,9 +42,7 @@ def label(connection: sqlite3.Connection, name: str, labels: Mapping[str, str]) 
 
 def collections_aside(client: Client, name: str) -> list[str]:
     """Return the collections that were made to take this one's place, or gave it up."""
-    listed = client.list_collections()  # names in 0.6, objects before and since
-    names = [item if isinstance(item, str) else str(item.name) for item in listed]
-    return [each for each in names if _metadata(client, each).get(ASIDE_FOR) == name]
+    return [each for each in names_of(client) if _metadata(client, each).get(ASIDE_FOR) == name]
 
 
 def _metadata(client: Client, name: str) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, final
 
 import numpy as np
 
-from palace_store.client import IDS_AT_A_TIME, Client, existing
+from palace_store.client import IDS_AT_A_TIME, Client, existing, names_of
 from palace_store.errors import PalaceInputError
 from palace_store.fixes import Fixes
 from palace_store.incomplete import Incomplete
@@ -214,8 +214,7 @@ class DrawerStore:
     def collections(self) -> list[str]:
         """Return the names of the palace's collections, sorted."""
         with self.session.reading(None) as client:
-            listed = client.list_collections()  # names in 0.6, objects before and since
-        return sorted(item if isinstance(item, str) else str(item.name) for item in listed)
+            return sorted(names_of(client))
 
     def _write(
         self,

@@ -17,7 +17,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -32,6 +32,11 @@ Effect = Literal["none", "unknown"]
 _BUSY = 5
 _PROTOCOL = 15  # WAL could not get at its shared index: contention as well
 _LOCK_TEXTS = ("database is locked", "locking protocol")
+#: Of what a store waits, in seconds before scaling; our choice.
+BACKOFF_FIRST_S = 0.02
+BACKOFF_MAX_S = 1.0
+SETUP_ATTEMPTS_MAX = 1_000_000  # a first opener is bounded by its seconds alone
+SETUP_BACKOFF_MAX_S = 0.1  # several first openers stand in line for the same short work
 #: Python runs no handler of a signal while SQLite waits, so SQLite never waits longer than this.
 _SLICE_MS = 1000
 
@@ -151,6 +156,44 @@ def _begin(db: sqlite3.Connection, begin: str) -> None:
             if left_ms <= _SLICE_MS or not is_lock_error(error):
                 raise
     db.execute(f"PRAGMA busy_timeout={wait_ms}")
+
+
+def opened(
+    path: Path,
+    patience: Patience,
+    set_up: Callable[[sqlite3.Connection], None],
+    *,
+    any_thread: bool,
+    on_locked: Callable[[], None] | None,
+    refusal: Callable[[Exception], PalaceError],
+) -> sqlite3.Connection:
+    """Return a connection to a file, made if it is new; nothing stays open on an error.
+
+    `refusal` makes the error for what the system or SQLite says of a file that cannot be used.
+    """
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            db = sqlite3.connect(path, isolation_level=None, check_same_thread=not any_thread)
+            stack.callback(db.close)
+            patience.run(db, lambda: set_up(db), on_locked)
+        except PalaceError:
+            raise
+        except (OSError, sqlite3.Error) as error:
+            raise refusal(error) from error
+        stack.pop_all()
+    return db
+
+
+def switch_to_wal(
+    db: sqlite3.Connection, path: Path, refusal: Callable[[str], PalaceError]
+) -> None:
+    """Let a file be written ahead, or raise what `refusal` makes of the sentence that says why."""
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise refusal(
+            f"{path} cannot be switched to WAL, it stays {mode}: put the palace on a local disk"
+        )
 
 
 @contextmanager

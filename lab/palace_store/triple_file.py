@@ -14,23 +14,30 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from palace_store.errors import PalaceError
 from palace_store.fixes import Fixes
-from palace_store.sqlite_lock import PalaceLockedError, Patience, lock_file, transaction
+from palace_store.sqlite_lock import (
+    BACKOFF_FIRST_S,
+    BACKOFF_MAX_S,
+    SETUP_ATTEMPTS_MAX,
+    SETUP_BACKOFF_MAX_S,
+    PalaceLockedError,
+    Patience,
+    lock_file,
+    opened,
+    switch_to_wal,
+    transaction,
+)
 from palace_store.state import DIRECTORY
 
 BUSY_FIXED_S = 60.0  # S2's fix
 BUSY_REPORTED_S = 10.0  # S2 as found
 RETRY_ATTEMPTS_MAX = 8  # our choice: at most about 3 s of pauses in all
 RETRY_TOTAL_BUSY_TIMES = 2  # our choice: with retry, a call lasts at most two busy timeouts
-SETUP_ATTEMPTS_MAX = 1_000_000  # a first opener is bounded by its busy timeout alone
-BACKOFF_FIRST_S = 0.02
-BACKOFF_MAX_S = 1.0
-SETUP_BACKOFF_MAX_S = 0.1  # several first openers stand in line for the same short work
 AUTOCHECKPOINT_FIXED_PAGES = 200  # our choice, 0.8 MB: a checkpoint stays short on an SD card
 AUTOCHECKPOINT_REPORTED_PAGES = 1000  # S2's fix: what SQLite does anyway
 LOG_BYTES_MAX = 64 * 1024 * 1024  # S2's fix: what is kept of a log that has once grown longer
@@ -98,26 +105,21 @@ class GraphFile:
             backoff_max_s=self._scale * SETUP_BACKOFF_MAX_S,
         )
 
-        def one_try() -> None:
+        def set_up_and_tune(db: sqlite3.Connection) -> None:
             set_up(db)
             self._tune(db)
 
-        with ExitStack() as stack:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                # Callers take turns, so that any thread may use the connection (S4).
-                db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-                stack.callback(db.close)
-                patience.run(db, one_try, on_locked)
-            except PalaceError:
-                raise
-            except (OSError, sqlite3.Error) as error:
-                raise KnowledgeError(
-                    f"{self.path} cannot be used as a knowledge graph ({error}): the palace must "
-                    "be a folder that this user may write to; move a file aside that is none"
-                ) from error
-            stack.pop_all()
-        return db
+        return opened(
+            self.path,
+            patience,
+            set_up_and_tune,
+            any_thread=True,  # callers take turns, so that any thread may use it (S4)
+            on_locked=on_locked,
+            refusal=lambda error: KnowledgeError(
+                f"{self.path} cannot be used as a knowledge graph ({error}): the palace must "
+                "be a folder that this user may write to; move a file aside that is none"
+            ),
+        )
 
     def fold(self, db: sqlite3.Connection) -> None:
         """Move the log into the file and empty it, if no peer is in the way for `FOLD_S`."""
@@ -174,12 +176,7 @@ class GraphFile:
         with lock_file(self._lock_path):
             if _is_set_up(db):
                 return
-            mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            if mode != "wal":
-                raise KnowledgeError(
-                    f"{self.path} cannot be switched to WAL, it stays {mode}: put the palace on a "
-                    "local disk"
-                )
+            switch_to_wal(db, self.path, KnowledgeError)
             transaction(db, "BEGIN IMMEDIATE", lambda: _create(db))
 
     def _check(self, db: sqlite3.Connection) -> None:

@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 from palace_store.errors import PalaceInputError
+from palace_store.plain_text import checked
 
 #: Longest subject, predicate, object, source or key, in bytes of UTF-8. Our choice.
 TEXT_BYTES_MAX = 64 * 1024
@@ -83,24 +84,15 @@ class NewTriple(NamedTuple):
 
 def text(name: str, value: object) -> str:
     """Return the value if it is a text that can be stored; `name` is for the error."""
-    if not isinstance(value, str):
-        raise BadTripleError(f"{name} is {type(value).__name__}, not text: pass a str")
-    if len(value) > TEXT_BYTES_MAX:  # before anything that walks through all of it
-        raise BadTripleError(_too_long(name, f"{len(value)} characters"))
-    if not value.strip():
-        raise BadTripleError(f"{name} is empty: pass at least one visible character")
-    if "\0" in value:
-        raise BadTripleError(f"{name} has a NUL at position {value.index(chr(0))}: remove it")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError as error:
-        raise BadTripleError(
-            f"{name} has a lone surrogate at position {error.start}, which is no character: "
-            "decode the text again from its source"
-        ) from None
-    if size > TEXT_BYTES_MAX:
-        raise BadTripleError(_too_long(name, f"{size} bytes"))
-    return value
+    return checked(
+        name,
+        value,
+        TEXT_BYTES_MAX,
+        error=BadTripleError,
+        too_long=lambda size: (
+            f"{name} is too long ({size}, at most {TEXT_BYTES_MAX} bytes): keep it in a drawer"
+        ),
+    )
 
 
 def moment(name: str, value: object) -> str:
@@ -131,7 +123,3 @@ def stored(when: datetime) -> str:
     """Return a moment with a zone in the form in which it is stored and compared."""
     plain = when.astimezone(timezone.utc).replace(tzinfo=None).isoformat()
     return plain.removesuffix("T00:00:00")
-
-
-def _too_long(name: str, size: str) -> str:
-    return f"{name} is too long ({size}, at most {TEXT_BYTES_MAX} bytes): keep it in a drawer"

@@ -18,7 +18,7 @@ from palace_store.client import close_client, holds_open, open_client
 
 sys.path.append(str(Path(__file__).parent))
 import store_entries
-from store_entries import _callers, _outcome, name, vector
+from store_entries import _callers, name, obey, vector
 
 #: What a process may do with the database file; each gives back all that it took.
 INTRUSIONS: dict[str, Callable[[Path], Any]] = {
@@ -147,10 +147,4 @@ class Watched(store_entries.Worker):
 def serve(channel: Channel, config: dict[str, Any]) -> None:
     """Do what each message says, until there is none."""
     worker = Watched(channel, config) if "mark" in config else Writer(config)
-    while True:
-        try:
-            message = channel.receive(300)
-        except EOFError:
-            return
-        op, args = message["do"], message["args"]
-        channel.send(_outcome(lambda op=op, args=args: getattr(worker, op)(**args)))  # type: ignore[misc]  # bound at once
+    obey(channel, worker)

@@ -12,7 +12,14 @@ import pytest
 
 from palace_lab.environments import ensure
 from palace_lab.processes.roots import make_import_root
-from palace_lab.processes.supervise import DEFAULT_PRELOAD, CrashPoint, Host, Limits, Worker
+from palace_lab.processes.supervise import (
+    DEFAULT_PRELOAD,
+    CrashPoint,
+    Hit,
+    Host,
+    Limits,
+    Worker,
+)
 
 RELEASES = ("0.6.3", "1.0.21", "1.5.9")
 ANSWER_S = 60.0
@@ -103,6 +110,24 @@ class Bench:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)
         return target
+
+
+#: What writes into a palace, in families of system calls that a crash point knows as one.
+FAMILIES = ("write", "rename", "fsync", "truncate", "unlink")
+_FAMILY = {"fdatasync": "fsync", "ftruncate": "truncate", "unlinkat": "unlink"}
+
+
+def numbered(records: Sequence[Hit]) -> list[tuple[str, Hit, int]]:
+    """Return each recorded call with its family and its number in that."""
+    counted = dict.fromkeys(FAMILIES, 0)
+    found = []
+    for record in records:
+        family = _FAMILY.get(
+            record.syscall, "write" if "write" in record.syscall else record.syscall
+        )
+        counted[family] += 1
+        found.append((family, record, counted[family]))
+    return found
 
 
 @contextmanager

@@ -406,10 +406,14 @@ def _outcome(call: Callable[[], Any]) -> dict[str, Any]:
 
 def serve(channel: Channel, config: dict[str, Any]) -> None:
     """Do what each message says, until there is none."""
-    worker = Worker(channel, config)
+    obey(channel, Worker(channel, config))
+
+
+def obey(channel: Channel, worker: Any, *, wait_s: float = 300) -> None:
+    """Let a worker do what each message says, until there is none."""
     while True:
         try:
-            message = channel.receive(300)
+            message = channel.receive(wait_s)
         except EOFError:
             return
         op, args = message["do"], message["args"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from store_entries import _outcome
+from store_entries import obey
 
 from palace_lab.processes.wire import Channel
 from palace_store.anatomy import survey
@@ -179,11 +179,4 @@ class Worker:
 
 def serve(channel: Channel, config: dict[str, Any]) -> None:
     """Do what each message says, until there is none."""
-    worker = Worker(channel, config)
-    while True:
-        try:
-            message = channel.receive(300)
-        except EOFError:
-            return
-        op, args = message["do"], message["args"]
-        channel.send(_outcome(lambda op=op, args=args: getattr(worker, op)(**args)))  # type: ignore[misc]  # bound at once
+    obey(channel, Worker(channel, config))

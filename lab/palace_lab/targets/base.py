@@ -11,7 +11,7 @@ Only the standard library: targets run in every environment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +64,14 @@ class Target:
 
     def close(self) -> None:
         """Release what the target holds; runs at an orderly end only."""
+
+
+def wrong_variant(context: Context, known: Mapping[str, str]) -> str | None:
+    """Return which deliberately wrong variant a process is; raises for one that is unknown."""
+    wrong: str | None = context.options.get("wrong")
+    if wrong is not None and wrong not in known:
+        raise ValueError(f"there is no wrong variant {wrong!r}; there are: {', '.join(known)}")
+    return wrong
 
 
 def phase_of(error: BaseException) -> Phase:

@@ -17,10 +17,10 @@ from dataclasses import replace
 from typing import Any
 
 from palace_lab.history.segment import Phase, Recorder
-from palace_lab.targets.base import Context, Target
+from palace_lab.targets.base import Context, wrong_variant
 from palace_lab.targets.memory_files import OBSERVER_BUSY_S, machine_file, read_back, words_of
 from palace_lab.targets.old_memories import make_old
-from palace_lab.targets.stranger import Stranger
+from palace_lab.targets.stranger import BesideStranger
 from palace_store.fixes import Fixes
 from palace_store.local import LocalStore
 from palace_store.local.memory import DEFAULT_NAMESPACE, id_of
@@ -55,25 +55,23 @@ class SharedRecorder:
             self._recorder.write(phase, op, call, **values)
 
 
-class MemoriesTarget(Target):
+class MemoriesTarget(BesideStranger):
     """One process' view of the memories of its machine; `open` opens them.
 
     It pauses at "locked" and at "migrating", where an operation asks for that.
     """
 
+    TABLE = "memories"
     RECORDS_ITSELF = frozenset({"remember", "forget", "remember_at_once", "cut_off", "make_old"})
 
     def __init__(self, context: Context) -> None:
-        super().__init__(replace(context, recorder=SharedRecorder(context.recorder)))  # type: ignore[arg-type]  # the same calls
-        wrong = context.options.get("wrong")
-        if wrong is not None and wrong not in WRONG:
-            raise ValueError(f"there is no wrong variant {wrong!r}; there are: {', '.join(WRONG)}")
-        self._wrong = wrong
         self.machine = str(context.options.get("machine", context.process))
+        self.path = machine_file(context.palace, self.machine)
+        shared = SharedRecorder(context.recorder)
+        super().__init__(replace(context, recorder=shared), self.path)  # type: ignore[arg-type]  # the same calls
+        self._wrong = wrong_variant(context, WRONG)
         self.fixes = Fixes.parse(context.fixes)
         self.scale = context.time_scale
-        self.path = machine_file(context.palace, self.machine)
-        self._stranger = Stranger(self.path, busy_s=OBSERVER_BUSY_S * self.scale)
         self._store: LocalStore | None = None
 
     def open(self, *, pause_at: int | None = None, pause_when_locked: bool = False) -> Answer:
@@ -176,22 +174,6 @@ class MemoriesTarget(Target):
         with self.call("memory", first=first, count=count):
             make_old(self.path, version, map(words_of, range(first, first + count)))
         return {"version": version}
-
-    def hold(self) -> Answer:
-        """Hold the writer's lock from a raw connection."""
-        return self._stranger.hold()
-
-    def release(self, *, after_s: float = 0.0) -> Answer:
-        """Let go after so many seconds (scaled: the length of the hold is the fault itself)."""
-        return self._stranger.release(after_s=after_s * self.scale)
-
-    def pin(self) -> Answer:
-        """Begin to read from a raw connection, and stay in that transaction until `unpin`."""
-        return self._stranger.pin("memories")
-
-    def unpin(self) -> Answer:
-        """End the read."""
-        return self._stranger.unpin()
 
     def read_all(self) -> Answer:
         """Read back what every machine and the remote hold, without the library."""

@@ -6,7 +6,7 @@ which a guard has to fail.
 
 from __future__ import annotations
 
-from palace_lab.targets.base import Context
+from palace_lab.targets.base import Context, wrong_variant
 from palace_lab.targets.drawers import DrawersTarget
 from palace_store import trimming
 from palace_store.drawers import DrawerStore
@@ -29,9 +29,7 @@ class PalaceTarget(DrawersTarget):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        wrong = context.options.get("wrong")
-        if wrong is not None and wrong not in WRONG:
-            raise ValueError(f"there is no wrong variant {wrong!r}; there are: {', '.join(WRONG)}")
+        wrong = wrong_variant(context, WRONG)
         if wrong == "trims-too-much":
             trimming.superseded = lambda log: {each.seq_id for each in log}
         trimming.SLACK_BYTES = int(context.options.get("trim_slack_bytes", trimming.SLACK_BYTES))

@@ -10,6 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from palace_lab.targets.base import Context, Target
+
+#: How long a stranger waits for others, in seconds before time scaling.
+_BUSY_S = 10.0
+
 
 class Stranger:
     """Raw connections to one file; `busy_s` is how long they wait for others."""
@@ -60,3 +65,29 @@ class Stranger:
 
     def _raw(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=self._busy_s, isolation_level=None)
+
+
+class BesideStranger(Target):
+    """A target of one SQLite file that a stranger has open as well, in the same process."""
+
+    TABLE: str  # what the stranger reads
+
+    def __init__(self, context: Context, path: Path) -> None:
+        super().__init__(context)
+        self._stranger = Stranger(path, busy_s=_BUSY_S * context.time_scale)
+
+    def hold(self) -> dict[str, Any]:
+        """Hold the writer's lock from a raw connection, on a new file one that is not yet WAL."""
+        return self._stranger.hold()
+
+    def release(self, *, after_s: float = 0.0) -> dict[str, Any]:
+        """Let go after so many seconds (scaled: the length of the hold is the fault itself)."""
+        return self._stranger.release(after_s=after_s * self.context.time_scale)
+
+    def pin(self) -> dict[str, Any]:
+        """Begin to read from a raw connection, and stay in that transaction until `unpin`."""
+        return self._stranger.pin(self.TABLE)
+
+    def unpin(self) -> dict[str, Any]:
+        """End the read."""
+        return self._stranger.unpin()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from palace_lab.targets.base import Context, Target, describe
+from palace_lab.targets.base import Context, Target, describe, wrong_variant
 from palace_lab.workloads.texts import COLLECTION, MODELS, content, number_of
 from palace_store import embedding_gate
 from palace_store.embedding import HashEmbedder
@@ -41,9 +41,7 @@ class TextsTarget(Target):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         options = context.options
-        wrong = options.get("wrong")
-        if wrong is not None and wrong not in WRONG:
-            raise ValueError(f"there is no wrong variant {wrong!r}; there are: {', '.join(WRONG)}")
+        wrong = wrong_variant(context, WRONG)
         if wrong == "dimension-only":
             embedding_gate.same = lambda ours, other: (
                 other is not None and (ours.dimension == other.dimension)

@@ -15,9 +15,9 @@ import time
 from datetime import date, timedelta
 from typing import Any
 
-from palace_lab.targets.base import Context, Target, describe
-from palace_lab.targets.graph_file import OBSERVER_BUSY_S, read_back, wal_bytes
-from palace_lab.targets.stranger import Stranger
+from palace_lab.targets.base import Context, describe, wrong_variant
+from palace_lab.targets.graph_file import read_back, wal_bytes
+from palace_lab.targets.stranger import BesideStranger
 from palace_store.fixes import Fixes
 from palace_store.triple_file import LOG_BYTES_MAX
 from palace_store.triples import NewTriple, PalaceLockedError, TripleStore
@@ -39,25 +39,22 @@ class LogTooLongError(Exception):
     """The write-ahead log is longer than the plan allows at this point."""
 
 
-class TriplesTarget(Target):
+class TriplesTarget(BesideStranger):
     """One process' view of the knowledge graph of one palace; `open` opens it.
 
     It pauses at "between-read-and-write" and at "locked", where an operation asks for that.
     """
 
+    TABLE = "triples"
     RECORDS_ITSELF = frozenset({"add", "add_triples", "add_together", "end", "intrude"})
 
     def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        wrong = context.options.get("wrong")
-        if wrong is not None and wrong not in WRONG:
-            raise ValueError(f"there is no wrong variant {wrong!r}; there are: {', '.join(WRONG)}")
-        self._palace = context.palace
         self._path = context.palace / "knowledge.sqlite3"
+        super().__init__(context, self._path)
+        self._palace = context.palace
         self._scale = context.time_scale
-        self._wrong = wrong
+        self._wrong = wrong_variant(context, WRONG)
         self._store: TripleStore | None = None
-        self._stranger = Stranger(self._path, busy_s=OBSERVER_BUSY_S * self._scale)
 
     def open(
         self, *, pause_when_locked: bool = False, log_bytes_max: int = LOG_BYTES_MAX
@@ -176,22 +173,6 @@ class TriplesTarget(Target):
             db.close()
         recorder.write("ok", "triple", number, first=n, count=1)
         return {"committed": True, "error": None}
-
-    def hold(self) -> Answer:
-        """Hold the writer's lock from a raw connection, on a new file one that is not yet WAL."""
-        return self._stranger.hold()
-
-    def release(self, *, after_s: float = 0.0) -> Answer:
-        """Let go after so many seconds (scaled: the length of the hold is the fault itself)."""
-        return self._stranger.release(after_s=after_s * self._scale)
-
-    def pin(self) -> Answer:
-        """Begin to read from a raw connection, and stay in that transaction until `unpin`."""
-        return self._stranger.pin("triples")
-
-    def unpin(self) -> Answer:
-        """End the read."""
-        return self._stranger.unpin()
 
     def measure_log(self, *, most_bytes: int) -> Answer:
         """Look how long the log is now; raises `LogTooLongError` above `most_bytes`."""

@@ -17,23 +17,28 @@ import random
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from palace_store.errors import ForkedStoreError, PalaceError
+from palace_store.errors import ForkedStoreError
 from palace_store.fixes import Fixes
 from palace_store.local import schema
 from palace_store.local.schema import MemoryFileError
-from palace_store.sqlite_lock import PalaceLockedError, Patience, lock_file, transaction
-from palace_store.state import DIRECTORY
-from palace_store.triple_file import (
+from palace_store.sqlite_lock import (
     BACKOFF_FIRST_S,
     BACKOFF_MAX_S,
     SETUP_ATTEMPTS_MAX,
     SETUP_BACKOFF_MAX_S,
+    PalaceLockedError,
+    Patience,
+    lock_file,
+    opened,
+    switch_to_wal,
+    transaction,
 )
+from palace_store.state import DIRECTORY
 
 FILE = "memories.sqlite3"
 BUSY_S = 5.0  # what Python's sqlite3 waits by itself, and so what was found
@@ -179,24 +184,17 @@ class LocalConnection:
             backoff_max_s=self.time_scale * SETUP_BACKOFF_MAX_S,
         )
         set_up = self._set_up_serialised if serialised else self._set_up_as_found
-        any_thread = self.fixes.has("local_any_thread")
-        with ExitStack() as stack:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                db = sqlite3.connect(
-                    self.path, isolation_level=None, check_same_thread=not any_thread
-                )
-                stack.callback(db.close)
-                patience.run(db, lambda: set_up(db), self._on_locked)
-            except PalaceError:
-                raise
-            except (OSError, sqlite3.Error) as error:
-                raise MemoryFileError(
-                    f"{self.path} cannot be used for memories ({error}): the palace must be a "
-                    "folder that this user may write to; move a file aside that is none"
-                ) from error
-            stack.pop_all()
-        return db
+        return opened(
+            self.path,
+            patience,
+            set_up,
+            any_thread=self.fixes.has("local_any_thread"),
+            on_locked=self._on_locked,
+            refusal=lambda error: MemoryFileError(
+                f"{self.path} cannot be used for memories ({error}): the palace must be a "
+                "folder that this user may write to; move a file aside that is none"
+            ),
+        )
 
     def _set_up_serialised(self, db: sqlite3.Connection) -> None:
         schema.check(db, self.path)  # before the switch, which is a change of the file as well
@@ -214,14 +212,8 @@ class LocalConnection:
         db.execute("PRAGMA synchronous = FULL")
 
     def _switch(self, db: sqlite3.Connection) -> None:
-        if not self.fixes.has("local_wal"):
-            return
-        mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise MemoryFileError(
-                f"{self.path} cannot be switched to WAL, it stays {mode}: put the palace on a "
-                "local disk"
-            )
+        if self.fixes.has("local_wal"):
+            switch_to_wal(db, self.path, MemoryFileError)
 
     def _is_set_up(self, db: sqlite3.Connection) -> bool:
         mode = db.execute("PRAGMA journal_mode").fetchone()[0]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from palace_store.errors import PalaceInputError
+from palace_store.plain_text import checked
 
 #: Longest content and longest metadata, in bytes of UTF-8. Our choice: a whole chapter.
 CONTENT_BYTES_MAX = 1024 * 1024
@@ -45,24 +46,13 @@ def id_of(namespace: str, content: str) -> str:
 
 def words(name: str, value: object, bytes_max: int) -> str:
     """Return the value if it is a text that can be stored; `name` is for the error."""
-    if not isinstance(value, str):
-        raise BadMemoryError(f"{name} is {type(value).__name__}, not text: pass a str")
-    if len(value) > bytes_max:  # before anything that walks through all of it
-        raise BadMemoryError(f"{name} has {len(value)} characters, at most {bytes_max}: cut it")
-    if not value.strip():
-        raise BadMemoryError(f"{name} is empty: pass at least one visible character")
-    if "\0" in value:
-        raise BadMemoryError(f"{name} has a NUL at position {value.index(chr(0))}: remove it")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError as error:
-        raise BadMemoryError(
-            f"{name} has a lone surrogate at position {error.start}, which is no character: "
-            "decode the text again from its source"
-        ) from None
-    if size > bytes_max:
-        raise BadMemoryError(f"{name} has {size} bytes, at most {bytes_max}: cut it")
-    return value
+    return checked(
+        name,
+        value,
+        bytes_max,
+        error=BadMemoryError,
+        too_long=lambda size: f"{name} has {size}, at most {bytes_max}: cut it",
+    )
 
 
 def content_of(value: object) -> str:

@@ -25,6 +25,8 @@ from palace_store.local.memory import Memory, metadata_text
 from palace_store.sync.remote import Row
 from palace_store.sync.report import Parked
 
+#: The remote has these words no more: stored again, they are new ones.
+_GONE_THERE = "UPDATE memories SET remote_id = NULL, incarnation = incarnation + 1 WHERE id = ?"
 _DUE = "pending IS NOT NULL AND NOT parked"
 
 
@@ -94,10 +96,7 @@ def was_deleted(connection: LocalConnection, memory_id: str) -> None:
     """Note that the remote knows these words as deleted: they are to be stored as new ones."""
 
     def work(db: sqlite3.Connection) -> None:
-        db.execute(
-            "UPDATE memories SET remote_id = NULL, incarnation = incarnation + 1 WHERE id = ?",
-            (memory_id,),
-        )
+        db.execute(_GONE_THERE, (memory_id,))
 
     connection.write(work)
 
@@ -107,10 +106,7 @@ def deleted(connection: LocalConnection, memory_id: str) -> None:
 
     def work(db: sqlite3.Connection) -> None:
         db.execute("DELETE FROM memories WHERE id = ? AND pending = 'delete'", (memory_id,))
-        db.execute(
-            "UPDATE memories SET remote_id = NULL, incarnation = incarnation + 1 WHERE id = ?",
-            (memory_id,),
-        )
+        db.execute(_GONE_THERE, (memory_id,))
 
     connection.write(work)
 
