@@ -12,7 +12,7 @@ import contextlib
 import gc
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ class Seat:
     missed: bool = False  # something has been missed since
     caught_up: set[str] = field(default_factory=set)  # collections whose index has read the log
     lossy: bool = False  # some searches cannot find everything
-    unlinked: Mapping[str, Vectors] = field(default_factory=dict)  # collection → to be linked again
+    unlinked: dict[str, Vectors] = field(default_factory=dict)  # collection → to be linked again
+    replaced: dict[str, set[str]] = field(default_factory=dict)  # collection → whom it may cut off
     doubtful: bool = False  # the log was found incomplete, and not to be completed from here
 
     def leave(self) -> None:

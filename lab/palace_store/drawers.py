@@ -238,7 +238,8 @@ class DrawerStore:
             else:
                 check_fit(array, dimension_of(found), (found.metadata or {}).get("hnsw:space"))
 
-        with self.session.changing(check_name(collection), check) as client:
+        replaces = wanted if how == "upsert" else ()
+        with self.session.changing(check_name(collection), check, replaces=replaces) as client:
             found = existing(client, collection)
             if found is None:
                 found = client.create_collection(

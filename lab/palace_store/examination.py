@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Mapping
 from pathlib import Path
 
 from palace_store import adoption, canary, readback, watermarks
@@ -56,7 +55,7 @@ def examine(palace: Path, fixes: Fixes, seat: Seat, state: State) -> State:
     return state
 
 
-def compared(palace: Path, fixes: Fixes, state: State) -> tuple[State, Mapping[str, Vectors]]:
+def compared(palace: Path, fixes: Fixes, state: State) -> tuple[State, dict[str, Vectors]]:
     """Return the state after index files that nobody has read back yet were compared with the log.
 
     With it come the drawers that have to be linked again (see `readback`). No client may be open

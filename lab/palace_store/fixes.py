@@ -24,6 +24,7 @@ KNOWN: Mapping[str, str] = {
     "retention": "S1: the log keeps every vector, so that an index can be rebuilt",
     "trim": "S1: that log loses the records that later ones supersede, so its size has a bound",
     "read_back": "S1: an index that was written is compared with the log once, and linked again",
+    "relink": "S1: what a replaced vector cut off from every search is looked for, linked again",
     "watermark_heal": "S0: a watermark no release can go on from is put right at every open",
     "stale_check": "S0: a server looks at each call whether its library was replaced; answers none",
     "refuse_writes": "S0: a stale server refuses what changes the palace and still answers reads",

@@ -8,7 +8,8 @@ whoever opens the palace next, before its client, once for each state of the fil
 for 10,000 vectors of 384 dimensions (0.6.3, 1.5.9).
 
 What agrees with the log may still be found by no search: where vectors are replaced, chromadb 1.x
-now and then leaves another drawer without any link to it. Whoever reads that writes it again.
+now and then leaves another drawer without any link to it. Whoever reads that writes it again, and
+what is in no file yet is looked for (`linking`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from palace_store.anatomy import AnatomyError, Vectors, survey
-from palace_store.client import Client, existing
 from palace_store.quarantine import segment_directories
 from palace_store.retention import database
 
@@ -110,15 +110,6 @@ def read(palace: Path) -> Reading | None:
     }
     known = {name: vectors for name, vectors in unlinked.items() if vectors.ids}
     return Reading(tuple(sorted(bad)), known)
-
-
-def relink(client: Client, collection: str, vectors: Vectors) -> None:
-    """Write drawers again with the vectors they have, which links them to their neighbours."""
-    text = "%d drawers of %r had no link to them in the index and are linked again (first: %r)"
-    _LOG.warning(text, len(vectors.ids), collection, vectors.ids[0])
-    found = existing(client, collection)
-    if found is not None:
-        found.update(ids=list(vectors.ids), embeddings=vectors.matrix)
 
 
 def let_errors_out() -> None:

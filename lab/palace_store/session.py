@@ -15,11 +15,11 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from palace_store import migrations, readback, recovery, trimming
+from palace_store import linking, migrations, readback, recovery, trimming
 from palace_store.anatomy.hnsw_files import PICKLE
 from palace_store.client import Client, Seat, open_client, running_version, seat_of
 from palace_store.examination import examine, foreign_touch, left_behind
@@ -70,18 +70,26 @@ class Session:
 
     @contextmanager
     def changing(
-        self, collection: str, check: Callable[[Client], None] | None = None
+        self,
+        collection: str,
+        check: Callable[[Client], None] | None = None,
+        *,
+        replaces: Sequence[str] = (),
     ) -> Iterator[Client]:
         """Yield the client for one change of one collection.
 
         `check` may refuse the change by raising; nothing is written before it has returned.
+        `replaces` are the ids of drawers that may be there and get another vector.
         """
         with self._seat() as seat, self._exclusive() as found:
             state, client = self._settle(seat, found)
             if check is not None:
                 check(client)
             with self._noted(seat, state, collection) as noted:
+                if self.fixes.has("relink"):
+                    linking.before(seat, collection, replaces)
                 yield client
+                linking.after(seat, collection)
             seat.caught_up.add(collection)
             self._publish(seat, noted, changed=True)
 
@@ -135,7 +143,6 @@ class Session:
             self._freshness.opened(seat, state.generation)
             if state.open_flush and self._rebuilds:
                 state = self._rebuild_ended(seat, state)
-            state = self._relinked(seat, state)
         return state, seat.client
 
     def _prepare(self, seat: Seat, found: State) -> State:
@@ -159,6 +166,7 @@ class Session:
                 retained=state.retained,
                 salvage=self.fixes.has("salvage"),
             )
+        seat.replaced = linking.replaced_in_log(self.palace) if self.fixes.has("relink") else {}
         return state
 
     def _trims(self, state: State) -> bool:
@@ -176,21 +184,14 @@ class Session:
         thin_out(self.palace)
         return published
 
-    def _relinked(self, seat: Seat, state: State) -> State:
-        """Bring back what no search finds, once for each time the index was written."""
-        unlinked, seat.unlinked = seat.unlinked, {}
-        for collection, vectors in unlinked.items():
-            with self._noted(seat, state, collection) as noted:
-                readback.relink(seat.client, collection, vectors)
-            state = self._publish(seat, noted, changed=True)
-        return state
-
     def _catch_up(self, seat: Seat, state: State, collection: str) -> None:
         before = readback.fingerprint(self.palace, PICKLE)
         with self._noted(seat, state, collection) as noted:
             recovery.catch_up(seat.client, (collection,))
+            written = linking.after(seat, collection)
         seat.caught_up.add(collection)
-        self._publish(seat, noted, changed=readback.fingerprint(self.palace, PICKLE) != before)
+        written = written or readback.fingerprint(self.palace, PICKLE) != before
+        self._publish(seat, noted, changed=written)
 
     def _guard(self, state: State) -> None:
         if self.fixes.has("version_guard"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from palace_store.anatomy import Segment, survey
 from palace_store.anatomy.hnsw_files import read_segment
 from palace_store.anatomy.links import above_ground
 
@@ -26,6 +27,14 @@ def cut_off(directory: Path, name: str) -> None:
         record["links"][: len(kept)] = kept
         record["count"] = len(kept)
     records.flush()
+
+
+def index_of(palace: Path) -> Segment:
+    """Return the one index of a palace."""
+    segment = survey(palace).collection("drawers").segment
+    assert segment is not None
+    assert segment.header is not None
+    return segment
 
 
 def unlink(directory: Path, count: int) -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from powerless import drop_privileges
 
 from palace_lab.processes.wire import Channel
-from palace_store import adoption, quarantine, readback, recovery, trimming
+from palace_store import adoption, linking, quarantine, readback, recovery, trimming
 from palace_store import client as client_module
 from palace_store.anatomy import AnatomyError
 from palace_store.drawers import DrawerStore
@@ -149,6 +149,25 @@ class Worker:
             "held": found.hold is not None,
             "is_read_back": found.read_back == readback.fingerprint(self.palace),
         }
+
+    def neighbours(self, number: int, n: int) -> list[str]:
+        """Return the drawers nearest to where this one is, without itself."""
+        found = self.find(number, n=n + 1)
+        return [each for each in found if each != name(number)][:n]
+
+    def put_equal(self, numbers: list[int], as_number: int) -> None:
+        """Give several drawers one and the same vector."""
+        self.store.upsert(
+            [name(number) for number in numbers],
+            [vector(as_number)] * len(numbers),
+            documents=[f"{as_number} at 0"] * len(numbers),
+        )
+
+    def replaced_in_log(self) -> dict[str, list[str]]:
+        """Return whom the log may cut off."""
+        self.store.close()
+        found = linking.replaced_in_log(self.palace)
+        return {collection: sorted(ids) for collection, ids in found.items()}
 
     # -- special situations ----------------------------------------------------------------
 

@@ -1,0 +1,120 @@
+"""A drawer that a replaced vector may have cut off is looked for, by whoever has the graph.
+
+That hnswlib cuts one off is chance (`scenarios/s1_index_drift/replaced_vectors.py` waits for it).
+Here one is cut off by hand, in files that nobody reads back, and another drawer is replaced.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from palace_store.fixes import Fixes
+
+sys.path.append(str(Path(__file__).parent / "entries"))
+from harm import index_of, unlink
+from store_bench import Bench
+
+pytestmark = [pytest.mark.slow, pytest.mark.s1]
+
+BLIND = Fixes.all().without("foreign_check", "read_back")
+WITH, WITHOUT = BLIND.words(), BLIND.without("relink").words()
+#: Large enough that only the neighbours of what was replaced are looked for.
+LARGE = 450
+
+
+def written(bench: Bench, name: str, count: int = 40) -> Path:
+    """Return a palace of the library most of whose index is in its files."""
+    palace = bench.directory / name
+    with bench.worker(palace, fixes=WITH) as worker:
+        worker.do("put", numbers=list(range(count)))
+        worker.do("look")
+    assert len(index_of(palace).located) > 0.8 * count
+    return palace
+
+
+@pytest.mark.parametrize("fixes", [WITH, WITHOUT], ids=["with", "without"])
+def test_a_change_that_replaces_a_vector_looks_for_the_others(
+    bench: Bench, fixes: list[str]
+) -> None:
+    palace = written(bench, "with" if fixes == WITH else "without")
+    (gone,) = unlink(index_of(palace).path, 1)
+    with bench.worker(palace, fixes=fixes, sync_threshold=5000, batch_size=3) as worker:
+        assert worker.do("look")["lost"] == [gone]
+        worker.do("put", numbers=[20], revision=1)
+        assert worker.do("look")["lost"] == ([] if fixes == WITH else [gone])
+    assert gone != "drawer-0020"
+
+
+@pytest.mark.parametrize("how", ["upsert", "update"])
+@pytest.mark.parametrize("count", [40, LARGE])
+def test_whoever_reads_a_log_that_replaces_vectors_looks_for_the_others(
+    bench: Bench, count: int, how: str
+) -> None:
+    palace = written(bench, f"read-{how}-{count}", count)
+    (gone,) = unlink(index_of(palace).path, 1)
+    with bench.worker(palace, fixes=WITHOUT) as worker:
+        near = worker.do("neighbours", number=int(gone.removeprefix("drawer-")), n=1)
+        other = int(near[0].removeprefix("drawer-"))
+        if how == "update":
+            worker.do("close")
+            worker.do("raw_update", numbers=[other], revision=1)
+        else:
+            worker.do("put", numbers=[other], revision=1)
+    with bench.worker(palace, fixes=WITHOUT) as worker:
+        assert worker.do("look")["lost"] == [gone]
+    with bench.worker(palace, fixes=WITH) as worker:
+        found = worker.do("look")
+        assert found["lost"] == []
+        assert found["documents"][f"drawer-{other:04d}"] == f"{other} at 1"
+        generation = worker.do("state")["generation"]
+        assert worker.do("look")["lost"] == []
+        assert worker.do("state")["generation"] == generation
+    assert not list(palace.glob("*.rebuilt-*"))
+
+
+@pytest.mark.parametrize("how", ["add", "delete"])
+def test_nothing_is_looked_for_where_nothing_was_replaced(bench: Bench, how: str) -> None:
+    palace = written(bench, f"not-{how}")
+    (gone,) = unlink(index_of(palace).path, 1)
+    with bench.worker(palace, fixes=WITH) as worker:
+        if how == "add":
+            worker.do("put", numbers=[39, 40], how="add")
+        else:
+            worker.do("delete", numbers=[39 if gone != "drawer-0039" else 38])
+        assert worker.do("look")["lost"] == [gone]
+        assert worker.do("replaced_in_log") == {}
+
+
+def test_the_log_says_who_was_replaced(bench: Bench) -> None:
+    palace = bench.directory / "told"
+    with bench.worker(palace, sync_threshold=5000, batch_size=3) as worker:
+        worker.do("put", numbers=[0, 1, 2, 3], how="add")
+        worker.do("put", numbers=[1], revision=1)
+        worker.do("put", numbers=[3, 7], revision=2)
+        worker.do("put", numbers=[2], revision=3, how="add")  # changes nothing
+        assert worker.do("replaced_in_log") == {"drawers": ["drawer-0001", "drawer-0003"]}
+
+
+def test_of_a_large_collection_it_says_who_was_near(bench: Bench) -> None:
+    palace = bench.directory / "near"
+    with bench.worker(palace, sync_threshold=5000, batch_size=100) as worker:
+        worker.do("put", numbers=list(range(LARGE)), how="add")
+        near = worker.do("neighbours", number=17, n=9)
+        worker.do("put", numbers=[17], revision=1)
+        told = worker.do("replaced_in_log")["drawers"]
+        # The tenth is the drawer itself or, where it is no longer near, one more neighbour.
+        assert {"drawer-0017", *near} <= set(told)
+        assert len(told) <= 11
+
+
+def test_equal_vectors_are_not_taken_for_lost(bench: Bench) -> None:
+    palace = bench.directory / "equal"
+    with bench.worker(palace) as worker:
+        worker.do("put_equal", numbers=list(range(20)), as_number=3)
+        worker.do("put_equal", numbers=[4, 5], as_number=3)
+        generation = worker.do("state")["generation"]
+        worker.do("look")
+        assert worker.do("state")["generation"] == generation
