@@ -20,6 +20,8 @@ from mcp.shared.exceptions import MCPError
 sys.path.append(str(Path(__file__).parent / "entries"))
 from server_bench import DEADLINE_S, NOW, SMALL, Server, Site, ok, play, refused
 
+from palace_store.fixes import Fixes
+
 pytestmark = [pytest.mark.slow, pytest.mark.s0]
 
 RELEASES = ("0.6.3", "1.0.21", "1.5.9")
@@ -44,9 +46,10 @@ async def walk(client: Client, folder: Path) -> None:
     assert set(listed) == {
         *("status", "add_drawer", "search", "diary_write", "mine"),
         *("kg_add", "kg_query", "kg_invalidate"),
+        *("memory_store", "memory_recall", "memory_delete", "memory_count"),
     }
     reading = {name for name, tool in listed.items() if tool.annotations.read_only_hint}
-    assert reading == {"status", "search", "kg_query"}
+    assert reading == {"status", "search", "kg_query", "memory_recall", "memory_count"}
     assert all(tool.description for tool in listed.values())
 
     first = await ok(client, "add_drawer", content="Ada keeps bees", wing="garden", room="shed")
@@ -72,7 +75,23 @@ async def walk(client: Client, folder: Path) -> None:
     assert ended == {"ended": 1}
     assert (await ok(client, "kg_query", entity="Ada", as_of="2999-01-01"))["facts"] == []
 
+    assert (await ok(client, "status"))["memories"] == 0
+    kept = await ok(client, "memory_store", content="The tea is green", metadata={"by": "ada"})
+    assert kept == await ok(client, "memory_store", content="The tea is green")
+    told = await ok(client, "memory_recall", query="tea")
+    assert [(each["id"], each["metadata"]) for each in told["memories"]] == [
+        (kept["id"], {"by": "ada"})
+    ]
+    assert (told["complete"], told["note"]) == (True, "")
+    assert (await ok(client, "memory_recall", query="tea", namespace="work"))["memories"] == []
+    counted = {"local": 1, "remote": None, "pending": 0, "parked": 0}
+    assert await ok(client, "memory_count") == counted
+    assert await ok(client, "memory_delete", id=kept["id"]) == {"deleted": True}
+    assert await ok(client, "memory_delete", id=kept["id"]) == {"deleted": False}
+    await ok(client, "memory_store", content="The pot is blue", namespace="work")
+
     status = await ok(client, "status")
+    assert status["memories"] == 1
     assert (status["drawers"], status["triples"], status["stale"]) == (3, 1, False)
     assert status["running"] == status["installed"]
     assert status["running"]["palace_store"] == NOW
@@ -166,6 +185,16 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("kg_invalidate", {"subject": "a", "predicate": "b", "object": "\0"}, "object"),
     ("kg_query", {"entity": "a", "direction": "up"}, "direction"),
     ("kg_query", {"entity": "a", "as_of": "2001-13-01"}, "not a date"),
+    ("memory_store", {}, "content: field required"),
+    ("memory_store", {"content": " "}, "content"),
+    ("memory_store", {"content": "a\0b"}, "NUL"),
+    ("memory_store", {"content": "a", "namespace": ""}, "namespace"),
+    ("memory_store", {"content": "a", "metadata": [1]}, "metadata"),
+    ("memory_recall", {"query": ""}, "query"),
+    ("memory_recall", {"query": "a", "limit": 0}, "limit"),
+    ("memory_recall", {"query": "a", "context": {}}, "no argument 'context'"),
+    ("memory_delete", {"id": ""}, "id"),
+    ("memory_count", {"at": "remote"}, "no argument 'at'"),
     ("status", {"please": 1}, "no argument 'please'"),
     ("nothing", {}, "there is no tool 'nothing'"),
 ]
@@ -273,3 +302,45 @@ def test_what_was_acknowledged_is_there_after_the_server_was_killed(server: Serv
 
     play(server, first)
     play(server, second)
+
+
+def test_a_server_with_another_model_is_refused_and_told_both(site: Site, tmp_path: Path) -> None:
+    palace = tmp_path / "palace"
+
+    async def first(client: Client) -> None:
+        await ok(client, "add_drawer", content="Ada keeps bees", wing="garden")
+
+    async def other(client: Client) -> None:
+        for tool, arguments in (
+            ("add_drawer", {"content": "Bob keeps time"}),
+            ("search", {"query": "bees"}),
+        ):
+            told = await refused(client, tool, **arguments)
+            assert told["error"] == "OtherModelError"
+            assert "stand-in-a" in told["sentence"]
+            assert "stand-in-b" in told["sentence"]
+        assert (await ok(client, "status"))["drawers"] == 1
+        await ok(client, "diary_write", entry="a collection of its own")
+        await ok(client, "kg_add", subject="Bob", predicate="keeps", object="time")
+
+    async def again(client: Client) -> None:
+        (found,) = (await ok(client, "search", query="Ada keeps bees"))["found"]
+        assert found["content"] == "Ada keeps bees"
+        await refused(client, "search", query="anything", collection="diary")
+
+    play(Server("1.5.9", site, palace), first)
+    play(Server("1.5.9", site, palace, "--model", "stand-in-b"), other)
+    play(Server("1.5.9", site, palace), again)
+
+
+def test_without_the_fix_two_models_share_a_collection(site: Site, tmp_path: Path) -> None:
+    palace, off = tmp_path / "palace", Fixes.all().without("embedding_identity").words()
+    words = ("--fixes", " ".join(off))
+
+    async def add(client: Client) -> None:
+        count = (await ok(client, "status"))["drawers"]
+        await ok(client, "add_drawer", content=f"text {count}")
+        assert (await ok(client, "status"))["drawers"] == count + 1
+
+    play(Server("1.5.9", site, palace, *words), add)
+    play(Server("1.5.9", site, palace, *words, "--model", "stand-in-b"), add)

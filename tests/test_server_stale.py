@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.s0]
 READING: dict[str, dict[str, Any]] = {
     "search": {"query": "bees"},
     "kg_query": {"entity": "Ada"},
+    "memory_recall": {"query": "bees"},
+    "memory_count": {},
 }
 CHANGING: dict[str, dict[str, Any]] = {
     "add_drawer": {"content": "another"},
@@ -28,6 +30,8 @@ CHANGING: dict[str, dict[str, Any]] = {
     "mine": {"folder": "{folder}"},
     "kg_add": {"subject": "Ada", "predicate": "keeps", "object": "goats"},
     "kg_invalidate": {"subject": "Ada", "predicate": "keeps", "object": "bees"},
+    "memory_store": {"content": "another"},
+    "memory_delete": {"id": "another"},
 }
 REST = Fixes.all().without("stale_check", "refuse_writes").words()
 
@@ -61,6 +65,7 @@ async def prepared(client: Client) -> None:
     }
     await ok(client, "kg_add", subject="Ada", predicate="keeps", object="bees")
     await ok(client, "add_drawer", content="Ada keeps bees")
+    await ok(client, "memory_store", content="Ada keeps bees")
     for tool, arguments in READING.items():
         await ok(client, tool, **arguments)
 
@@ -100,7 +105,8 @@ def test_each_configuration_refuses_what_it_should(
             NOW,
             NEXT,
         )
-        assert (status["drawers"], status["triples"]) == (before["drawers"], before["triples"])
+        kept = ("drawers", "triples", "memories")
+        assert [status[what] for what in kept] == [before[what] for what in kept]
         for tool, arguments in {**READING, **CHANGING}.items():
             if tool not in refuses:
                 await ok(client, tool, **arguments)
@@ -124,7 +130,8 @@ def test_whatever_happens_to_the_library_nothing_is_written(how: str, tmp_path: 
             await ok(client, tool, **arguments)
         after = await ok(client, "status")
         assert after["stale"]
-        assert (after["drawers"], after["triples"]) == (before["drawers"], before["triples"])
+        kept = ("drawers", "triples", "memories")
+        assert [after[what] for what in kept] == [before[what] for what in kept]
 
     play(server, story)
 

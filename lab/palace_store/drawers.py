@@ -6,7 +6,7 @@ from the caller, so that no embedding model is loaded or downloaded here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
@@ -58,7 +58,8 @@ class DrawerStore:
 
     `sync_threshold` and `batch_size` are chromadb's, in drawers, for collections made here: how
     many changes pass before the index is written to disk, and before it takes them up.
-    `lease_timeout_s` bounds every wait for another process.
+    `lease_timeout_s` bounds every wait for another process. `admit` may refuse, by raising, that
+    a collection of this name (None: a new one) is written or searched.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class DrawerStore:
         sync_threshold: int = 1000,
         batch_size: int = 100,
         stale_seconds: float = 3600.0,
+        admit: Callable[[Any, str], None] = lambda _collection, _name: None,
     ) -> None:
         check_settings(space, sync_threshold, batch_size)
         self.palace = place_of(palace)
@@ -85,6 +87,7 @@ class DrawerStore:
             "hnsw:sync_threshold": sync_threshold,
             "hnsw:batch_size": batch_size,
         }
+        self._admit = admit
         self._asked: Client | None = None
         self._collections: dict[str, Any] = {}
         self._incomplete = Incomplete(self.session)
@@ -97,8 +100,7 @@ class DrawerStore:
 
     def open(self) -> None:
         """Open now instead of at the first operation; mends what a dead writer left."""
-        with self.session.reading(None):
-            pass
+        self.collections()
 
     def close(self) -> None:
         """Close the client; the store opens again when it is used again."""
@@ -145,11 +147,9 @@ class DrawerStore:
 
     def get(self, ids: Sequence[str] | None = None, *, collection: str = "drawers") -> list[Drawer]:
         """Return the drawers with these ids, or all; a collection nobody made has none."""
-        parts: list[list[str] | None] = [None]
-        if ids is not None:
-            wanted = check_ids(ids)
-            starts = range(0, len(wanted), IDS_AT_A_TIME)
-            parts = [wanted[start : start + IDS_AT_A_TIME] for start in starts]
+        wanted = [] if ids is None else check_ids(ids)
+        starts = range(0, len(wanted), IDS_AT_A_TIME)
+        parts = [None] if ids is None else [wanted[at : at + IDS_AT_A_TIME] for at in starts]
         drawers: list[Drawer] = []
         with self.session.reading(check_name(collection)) as client:
             found = existing(client, collection)
@@ -176,6 +176,7 @@ class DrawerStore:
             dimension = None if found is None else dimension_of(found)
             if found is None or dimension is None:
                 return [[] for _ in vectors]
+            self._admit(found, collection)
             check_fit(array, dimension, None)
             answers: list[list[Found]] = []
             parts = ceil(n * len(array) / IDS_AT_A_TIME)
@@ -204,9 +205,9 @@ class DrawerStore:
             return 0 if found is None else int(found.count())
 
     def unfindable(self, *, collection: str = "drawers") -> list[str]:
-        """Return the ids of drawers whose vector is lost, sorted: `get` reads them, no search does.
+        """Return the ids of drawers whose vector is lost, sorted; empty where no log is kept.
 
-        Empty where the log is not kept. Closes the client and reads the log: for maintenance.
+        `get` reads them, no search does. Closes the client and reads the log: for maintenance.
         """
         with self.session.apart() as state:
             return without_vector(self.palace, (check_name(collection),)) if state.retained else []
@@ -233,6 +234,7 @@ class DrawerStore:
         def check(client: Client) -> None:
             check_size(len(wanted), client.get_max_batch_size())
             found = existing(client, collection)
+            self._admit(found, collection)
             if found is None:
                 check_fit(array, None, str(self.settings["hnsw:space"]))
             else:

@@ -11,6 +11,7 @@ from palace_lab.targets.drawers import DrawersTarget
 from palace_store import trimming
 from palace_store.drawers import DrawerStore
 from palace_store.fixes import Fixes
+from palace_store.text_input import EMBEDDING
 
 #: How long a worker waits for the palace, in seconds before time scaling.
 _LEASE_TIMEOUT_S = 60.0
@@ -41,6 +42,8 @@ class PalaceTarget(DrawersTarget):
             sync_threshold=self.sync_threshold,
             batch_size=self.batch_size,
         )
+        if self._model is not None:  # a server that comes later asks whose the vectors are
+            self.store.settings[EMBEDDING] = self._model.identity.word()
 
     def open(self) -> None:
         """Open the palace now: a server does so when it starts."""

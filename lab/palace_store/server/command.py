@@ -10,6 +10,7 @@ import argparse
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from palace_store.errors import PalaceError
@@ -54,6 +55,16 @@ def parser() -> argparse.ArgumentParser:
         help="when stale, start anew on the same pipe (stdio), after waiting so long for calls "
         "under way; default: %(const)s",
     )
+    made.add_argument("--remote", metavar="URL", help="keep memories and this remote alike")
+    made.add_argument(
+        "--remote-key-file", type=Path, metavar="FILE", help="its key, read for every request"
+    )
+    made.add_argument(
+        "--recall-timeout", type=_seconds, metavar="SECONDS", help="longest wait for it; default: 8"
+    )
+    made.add_argument(
+        "--sync-interval", type=_seconds, metavar="SECONDS", help="between rounds; default: 30"
+    )
     made.add_argument("--version", action="store_true", help="say what would be served, and end")
     return made
 
@@ -91,6 +102,11 @@ def _refuse(sentence: str) -> int:
 
 def _unservable(options: argparse.Namespace) -> str:
     """Return why these options cannot be served, or "" if they can."""
+    key_file = options.remote_key_file
+    if key_file is not None and not options.remote:
+        return "--remote-key-file is the key of a remote: say which one with --remote"
+    if key_file is not None and not key_file.is_file():
+        return f"{key_file} is no file: write the key of {options.remote} into it"
     if not options.http:
         return ""
     if options.restart is not None:

@@ -46,7 +46,9 @@ class DrawerTools:
             [name],
             self._memory.vectors([text]),
             documents=[text],
-            metadatas=[{key: value for key, value in place.items() if value} or None],
+            metadatas=[
+                self._memory.labelled({key: value for key, value in place.items() if value}) or None
+            ],
         )
         if id is not None:
             kept = store.get([name])
@@ -65,7 +67,7 @@ class DrawerTools:
             [name],
             self._memory.vectors([text]),
             documents=[text],
-            metadatas=[{"agent": plain("agent", agent), "written": written}],
+            metadatas=[self._memory.labelled({"agent": plain("agent", agent), "written": written})],
             collection=DIARY,
         )
         return {"id": name, "written": written}
@@ -79,7 +81,7 @@ class DrawerTools:
                 [piece.id for piece in part],
                 self._memory.vectors([piece.text for piece in part]),
                 documents=[piece.text for piece in part],
-                metadatas=[{"source_file": piece.source} for piece in part],
+                metadatas=[self._memory.labelled({"source_file": piece.source}) for piece in part],
             )
         shown = dict(list(found.skipped.items())[:_SHOWN])
         return {

@@ -1,6 +1,6 @@
-"""The palace a server works on: its drawers, its knowledge graph and the model of its vectors.
+"""The palace a server works on: drawers, knowledge graph, memories, and the model of its vectors.
 
-Both stores are opened when the server starts, so that a palace that cannot be used is refused
+Drawers and graph are opened when the server starts, so that a palace that cannot be used is refused
 there, and can be closed and used again: the next call opens them anew.
 """
 
@@ -9,12 +9,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from palace_store.drawers import DrawerStore
 from palace_store.embedding import Embedder
+from palace_store.embedding_gate import refuse_other
 from palace_store.errors import PalaceInputError
 from palace_store.fixes import Fixes
+from palace_store.server.memories import Memories
+from palace_store.text_input import EMBEDDING
 from palace_store.triples import TripleStore
 
 #: Longest text of one call, in bytes of UTF-8. Our choice: a drawer is a note, not a file.
@@ -37,8 +40,10 @@ class Memory:
         sync_threshold: int = 1000,
         batch_size: int = 100,
         lease_timeout_s: float = 60.0,
+        memories: Memories | None = None,
     ) -> None:
         self.embedder = embedder
+        self._guarded = fixes.variant("embedding_identity") == "on"
         self.fixes = fixes
         self.drawers = DrawerStore(
             palace,
@@ -46,7 +51,10 @@ class Memory:
             sync_threshold=sync_threshold,
             batch_size=batch_size,
             lease_timeout_s=lease_timeout_s,
+            admit=self._admit,
         )
+        self.drawers.settings.update(self.labelled({}))
+        self.memories = memories or Memories(self.drawers.palace, fixes=fixes)
         self._triples: TripleStore | None = None
         self._opening = threading.Lock()
 
@@ -68,17 +76,27 @@ class Memory:
         return self.triples.count()
 
     def open(self) -> None:
-        """Open both stores now."""
+        """Open now what every server needs."""
         self.drawers.open()
         _ = self.triples
+        self.memories.open()
 
     def close(self) -> None:
-        """Close both stores; what is used again is opened again."""
+        """Close everything; what is used again is opened again."""
+        self.memories.close()
         self.drawers.close()
         with self._opening:
             if self._triples is not None:
                 self._triples.close()
                 self._triples = None
+
+    def labelled(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return metadata with which model made the vector it belongs to (S3)."""
+        return {**row, EMBEDDING: self.embedder.identity.word()} if self._guarded else row
+
+    def _admit(self, collection: Any, name: str) -> None:
+        if self._guarded:
+            refuse_other(collection, self.embedder.identity, name)
 
     def vectors(self, texts: Sequence[str]) -> list[list[float]]:
         """Return the vector of each text."""

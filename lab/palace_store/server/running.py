@@ -15,10 +15,13 @@ from palace_store.errors import UnusablePalaceError
 from palace_store.fixes import Fixes
 from palace_store.server.gate import Gate, watched
 from palace_store.server.handover import Handover
+from palace_store.server.memories import Memories
 from palace_store.server.memory import Memory
 from palace_store.server.restart import Restart
 from palace_store.server.service import PalaceServer
 from palace_store.server.wire import Incoming, Wire
+from palace_store.state import place_of
+from palace_store.sync import INTERVAL_S, RECALL_TIMEOUT_S
 
 
 def versions() -> str:
@@ -40,6 +43,14 @@ def serve(options: argparse.Namespace) -> None:
         fixes=fixes,
         sync_threshold=options.sync_threshold,
         batch_size=options.batch_size,
+        memories=Memories(
+            place_of(options.palace),
+            fixes=fixes,
+            remote=options.remote or "",
+            key_file=options.remote_key_file,
+            recall_timeout_s=options.recall_timeout or RECALL_TIMEOUT_S,
+            interval_s=options.sync_interval or INTERVAL_S,
+        ),
     )
     try:
         _open(memory)

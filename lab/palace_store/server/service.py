@@ -8,6 +8,7 @@ What nobody foresaw is written to standard error with its traceback, not to the 
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import os
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from palace_store.errors import PalaceError, StaleServerError
 from palace_store.server.gate import ACTION, Gate, versions
 from palace_store.server.memory import Memory
 from palace_store.server.restart import Restart
+from palace_store.server.tools import Answer as ToolAnswer
 from palace_store.server.tools import Tool, tools_of
 
 _SHOWN_MAX = 300
@@ -72,6 +74,7 @@ class PalaceServer(MCPServer[Any]):
         for what, count in (
             ("drawers", self.memory.drawers.count),
             ("triples", self.memory.triple_count),
+            ("memories", self.memory.memories.count_here),
         ):
             try:
                 told[what] = count()
@@ -156,11 +159,13 @@ def failure(kind: str, sentence: str, effect: str, **more: Any) -> CallToolResul
     )
 
 
-def _contained(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def _contained(function: Callable[..., ToolAnswer]) -> Callable[..., ToolAnswer]:
     """Turn a panic of native code, which is no Exception and would end the server, into one."""
+    if inspect.iscoroutinefunction(function):
+        return function  # has to do with no native code but SQLite's
 
     @functools.wraps(function)
-    def contained(**arguments: Any) -> dict[str, Any]:
+    def contained(**arguments: Any) -> ToolAnswer:
         try:
             return function(**arguments)
         except (Exception, KeyboardInterrupt, SystemExit):

@@ -9,12 +9,13 @@
 What the remote has to answer is in `remote`.
 """
 
-from palace_store.sync.engine import SyncEngine
+from palace_store.sync.engine import INTERVAL_S, SyncEngine
 from palace_store.sync.recall import RECALL_TIMEOUT_S, Recall
 from palace_store.sync.remote import RemoteError
 from palace_store.sync.report import Parked, Round, Status
 
 __all__ = [
+    "INTERVAL_S",
     "RECALL_TIMEOUT_S",
     "Parked",
     "Recall",

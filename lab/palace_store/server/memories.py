@@ -1,0 +1,99 @@
+"""The memories a server works on, and the engine that keeps them and a remote alike.
+
+Opened by the first call that needs them, so that a palace nobody keeps memories in has no file for
+them; where there is a remote, when the server starts.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import final
+
+from palace_store.fixes import Fixes
+from palace_store.local import LocalStore
+from palace_store.local.connection import FILE
+from palace_store.sync import INTERVAL_S, RECALL_TIMEOUT_S, Recall, SyncEngine
+
+
+@final
+class Memories:
+    """One palace's memories, for every thread of the server.
+
+    `remote` is the address of a remote; its key is what `key_file` holds, read for every request,
+    so that a corrected key is used at once. Raises what `LocalStore` raises.
+    """
+
+    def __init__(
+        self,
+        palace: Path,
+        *,
+        fixes: Fixes,
+        remote: str = "",
+        key_file: Path | None = None,
+        recall_timeout_s: float = RECALL_TIMEOUT_S,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
+        self._palace = palace
+        self._fixes = fixes
+        self._remote = remote
+        self._key_file = key_file
+        self._recall_timeout_s = recall_timeout_s
+        self._interval_s = interval_s
+        self._opening = threading.Lock()
+        self._store: LocalStore | None = None
+        self._engine: SyncEngine | None = None
+
+    @property
+    def store(self) -> LocalStore:
+        """Return the store, opened if it is not; with a remote, syncing begins."""
+        with self._opening:
+            if self._store is None:
+                self._store = LocalStore(self._palace, fixes=self._fixes)
+                if self._remote:
+                    self._engine = SyncEngine(
+                        self._store,
+                        self._remote,
+                        key=self._key,
+                        recall_timeout_s=self._recall_timeout_s,
+                        interval_s=self._interval_s,
+                    )
+                    self._engine.start()
+            return self._store
+
+    def open(self) -> None:
+        """Open now where there is a remote, so that syncing does not wait for the first call."""
+        if self._remote:
+            _ = self.store
+
+    def recall(self, query: str, *, namespace: str | None, limit: int) -> Recall:
+        """Return what is found here and, within its bound, at the remote."""
+        store, engine = self.store, self._engine
+        if engine is not None:
+            return engine.recall(query, namespace=namespace, limit=limit)
+        found = store.recall(query, namespace=namespace, limit=limit)
+        return Recall(tuple(found), complete=True)
+
+    def count(self) -> dict[str, int | None]:
+        """Return counts by where they are; `remote` is None if there is none or it did not say."""
+        store, engine = self.store, self._engine
+        if engine is not None:
+            return engine.memory_count()
+        return {"local": store.count(), "remote": None, "pending": 0, "parked": 0}
+
+    def count_here(self) -> int:
+        """Return how many memories this palace has, without making a file for them."""
+        return self.store.count() if (self._palace / FILE).exists() else 0
+
+    def close(self) -> None:
+        """Stop the engine and close the store; what is used again is opened again."""
+        with self._opening:
+            if self._engine is not None:
+                self._engine.stop()
+                self._engine = None
+            if self._store is not None:
+                self._store.close()
+                self._store = None
+
+    def _key(self) -> str:
+        return "" if self._key_file is None else self._key_file.read_text("utf-8").strip()

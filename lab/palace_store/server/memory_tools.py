@@ -1,0 +1,67 @@
+"""Tools on memories (S4): store, recall, delete, count, here and at a remote if there is one.
+
+A tool's docstring is what an agent reads of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio.to_thread
+from mcp.server.mcpserver import Context
+
+from palace_store.server.memories import Memories
+
+
+class MemoryTools:
+    """What an agent can do with the memories of one palace."""
+
+    def __init__(self, memories: Memories) -> None:
+        self._memories = memories
+
+    def memory_store(
+        self, content: str, namespace: str = "default", metadata: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Keep some words; what is there already stays as it is, so a call may be repeated."""
+        kept = self._memories.store.store(content, namespace=namespace, metadata=metadata)
+        return {"id": kept.id, "namespace": kept.namespace, "created": kept.created}
+
+    async def memory_recall(
+        self,
+        query: str,
+        context: Context[Any, Any],
+        namespace: str | None = None,
+        limit: int = 10,
+    ) -> dict[str, Any]:
+        """Find memories with words of the query, here and at the remote.
+
+        Answers in time whatever the remote does: `complete` tells whether it was heard, `note` why
+        not. Where that is "still working, retry", ask the same again a little later.
+        """
+        # Sent whatever comes of it: a client that waits knows by this that it is not for nothing.
+        await context.report_progress(0, 1, "looking here and at the remote")
+        found = await anyio.to_thread.run_sync(
+            lambda: self._memories.recall(query, namespace=namespace, limit=limit)
+        )
+        return {
+            "memories": [
+                {
+                    "id": memory.id,
+                    "content": memory.content,
+                    "namespace": memory.namespace,
+                    "created": memory.created,
+                    "metadata": dict(memory.metadata),
+                }
+                for memory in found.memories
+            ],
+            "complete": found.complete,
+            "note": found.note,
+        }
+
+    def memory_delete(self, id: str) -> dict[str, Any]:  # noqa: A002  (the name on the wire)
+        """Forget a memory, here at once and at the remote soon; tells whether there was one."""
+        return {"deleted": self._memories.store.delete(id)}
+
+    def memory_count(self) -> dict[str, Any]:
+        """Count the memories here, at the remote, those it has yet to be told of, and given up."""
+        return {**self._memories.count()}

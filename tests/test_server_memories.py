@@ -1,0 +1,193 @@
+"""The server's memories through the SDK's own client, with a remote behind a harmful wire."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+from mcp import Client
+
+sys.path.append(str(Path(__file__).parent / "entries"))
+from remote_bench import World, world
+from server_bench import Server, Site, ok, play
+
+from palace_lab.targets.memory_files import ADDRESS, REMOTE, words_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.s4]
+
+RELEASE = "1.5.9"
+RECALL_S = 1.0
+DEADLINE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return Site(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path / "world") as made:
+        yield made
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    path = tmp_path / "key"
+    path.write_text("right\n")
+    return path
+
+
+def served(site: Site, there: World, key: Path, *words: str) -> Server:
+    url = (there.palace / REMOTE / ADDRESS).read_text(encoding="ascii")
+    remote = ("--remote", url, "--remote-key-file", str(key), "--recall-timeout", str(RECALL_S))
+    return Server(RELEASE, site, key.with_name("palace"), *remote, "--sync-interval", "0.2", *words)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait until the engine's thread has brought something about."""
+    by_s = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < by_s
+        time.sleep(0.05)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    await anyio.to_thread.run_sync(wait_until, holds)
+
+
+async def recall(client: Client, query: str) -> tuple[dict[str, Any], int]:
+    """Ask with a progress token; return the answer and how often progress was told."""
+    told: list[str | None] = []
+
+    async def progress(_: float, __: float | None, message: str | None) -> None:
+        told.append(message)
+
+    answer = await client.call_tool("memory_recall", {"query": query}, progress_callback=progress)
+    assert not answer.is_error, answer
+    assert answer.structured_content is not None
+    await client.call_tool("memory_count", {})  # whatever else was sent has come by now
+    return answer.structured_content, len(told)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_recall_tells_its_progress_exactly_once_whatever_the_remote_does(
+    site: Site, there: World, key: Path, mode: str
+) -> None:
+    async def story(client: Client) -> None:
+        await ok(client, "memory_store", content="the kettle is red")
+        answer, told = await recall(client, "kettle")
+        assert ([each["content"] for each in answer["memories"]], told) == (
+            ["the kettle is red"],
+            1,
+        )
+        assert answer["complete"]
+        there.remote.fault(what="hold", where="GET /recall", times=9, hold_s=10_000.0)
+        answer, told = await recall(client, "red kettle")
+        assert (answer["complete"], told) == (False, 1)
+        assert "still working, retry" in answer["note"]
+        assert [each["content"] for each in answer["memories"]] == ["the kettle is red"]
+        there.remote.heal()
+        there.remote.refuse_connections()
+        answer, told = await recall(client, "a kettle")
+        assert (answer["complete"], told) == (False, 1)
+        assert [each["content"] for each in answer["memories"]] == ["the kettle is red"]
+        there.remote.listen()
+
+    play(served(site, there, key), story, mode)
+
+
+def test_without_a_remote_progress_is_told_once_and_without_a_token_never(
+    site: Site, tmp_path: Path
+) -> None:
+    async def story(client: Client) -> None:
+        answer, told = await recall(client, "nothing")
+        assert (answer["memories"], answer["complete"], told) == ([], True, 1)
+        assert (await ok(client, "memory_recall", query="nothing"))["memories"] == []
+
+    play(Server(RELEASE, site, tmp_path / "palace"), story)
+
+
+def test_no_other_tool_waits_for_a_remote_that_does_not_answer(
+    site: Site, there: World, key: Path
+) -> None:
+    async def story(client: Client) -> None:
+        there.remote.fault(what="hold", where="/", times=99, hold_s=100_000.0)
+        await ok(client, "memory_store", content="kept at once")
+        await anyio.to_thread.run_sync(there.remote.await_held)
+        for number in range(20):
+            await ok(client, "memory_store", content=f"kept at once {number}")
+        kept = await ok(client, "memory_store", content="gone at once")
+        assert await ok(client, "memory_delete", id=kept["id"]) == {"deleted": True}
+        await ok(client, "add_drawer", content="a drawer")
+        assert (await ok(client, "status"))["memories"] == 21
+        there.remote.expect_holding()
+        there.remote.heal()
+
+    play(served(site, there, key), story)
+
+
+def test_what_is_stored_by_a_tool_reaches_the_remote_and_back(
+    site: Site, there: World, key: Path
+) -> None:
+    there.remote.put(first=1, count=3)
+
+    async def story(client: Client) -> None:
+        for n in (4, 5):
+            await ok(client, "memory_store", content=words_of(n))
+        await until(lambda: sorted(there.there()) == [1, 2, 3, 4, 5])
+        began = time.monotonic()
+        counted: dict[str, Any] = {}
+        while counted != {"local": 5, "remote": 5, "pending": 0, "parked": 0}:
+            assert time.monotonic() < began + DEADLINE_S, counted
+            counted = await ok(client, "memory_count")
+
+    play(served(site, there, key), story)
+
+
+def test_a_key_that_is_corrected_is_used_without_a_restart(
+    site: Site, there: World, key: Path
+) -> None:
+    key.write_text("wrong")
+
+    async def story(client: Client) -> None:
+        kept = await ok(client, "memory_store", content=words_of(7))
+        assert (await ok(client, "memory_count"))["remote"] is None
+        told = await ok(client, "memory_recall", query=words_of(7))
+        assert ([each["id"] for each in told["memories"]], told["complete"]) == (
+            [kept["id"]],
+            False,
+        )
+        assert "key" in told["note"]
+        assert there.there() == []
+        await anyio.to_thread.run_sync(key.write_text, "right")
+        await until(lambda: there.there() == [7])
+        assert (await ok(client, "memory_count"))["remote"] == 1
+
+    play(served(site, there, key), story)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--remote", "nowhere"), "nowhere"),
+        (("--remote", "ftp://example.org"), "ftp"),
+        (("--remote-key-file", "/nowhere/key"), "--remote"),
+        (("--remote", "http://127.0.0.1:9", "--remote-key-file", "/nowhere/key"), "/nowhere/key"),
+        (("--recall-timeout", "0"), "recall-timeout"),
+    ],
+)
+def test_a_remote_that_cannot_be_one_is_refused_before_anything_is_served(
+    site: Site, tmp_path: Path, words: tuple[str, ...], expected: str
+) -> None:
+    server = Server(RELEASE, site, tmp_path / "palace")
+    ended = server.run("--palace", str(server.palace), *words)
+    assert ended.returncode == 2, ended.stderr
+    assert expected in ended.stderr
+    assert "Traceback" not in ended.stderr
