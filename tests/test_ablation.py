@@ -16,7 +16,7 @@ from palace_lab.errors import ExitCode
 from palace_lab.judge.ablation import CONTROL, KEPT, Ablation, Removal, Spot
 from palace_lab.judge.results import RunResult
 from palace_lab.plan.model import Plan
-from palace_lab.report.ablation import lines, shown, troubles, verdict
+from palace_lab.report.ablation import lines, troubles, verdict
 from palace_lab.report.console import Console
 from palace_lab.report.rundir import RunDirectory
 from palace_lab.runner import ablation
@@ -60,7 +60,7 @@ def test_two_that_stand_in_for_each_other_are_shown_as_a_pair() -> None:
     found = seen(spot(CONTROL, 0), *(spot((fix,), 0) for fix in pair), spot(pair, 2))
     for fix, other in (pair, pair[::-1]):
         assert found.pairs(fix) == [pair]
-        assert shown(found, fix)
+        assert found.needs(fix)
         said = verdict(found, fix)
         assert said.startswith(f"needed where another is off: with {other} s1/a"), said
         assert found.tried(fix) == 6
@@ -76,7 +76,7 @@ def test_what_a_report_names_stays() -> None:
 def test_trouble_of_the_lab_is_told_and_shows_nothing() -> None:
     found = seen(spot(CONTROL, 0), spot(("lease",), 0, trouble="no ptrace"))
     assert troubles(found) == ["s1/a on 1.5.9 without lease: no ptrace"]
-    assert not shown(found, "lease")
+    assert not found.needs("lease")
 
 
 def test_every_fix_has_a_line_and_an_untried_one_says_so() -> None:

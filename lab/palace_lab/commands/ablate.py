@@ -139,7 +139,7 @@ def _tell(
 ) -> int:
     console.say()
     # Half an ablation shows what is needed, and nothing about the rest.
-    told = [fix for fix in tried if not result.interrupted or words.shown(found, fix)]
+    told = [fix for fix in tried if not result.interrupted or found.needs(fix)]
     for line in words.lines(found, told):
         console.say(line, hang=4)
     for line in words.troubles(found):
@@ -155,5 +155,5 @@ def _tell(
     if any(spot.trouble for spot in found.of(CONTROL)):
         return int(ExitCode.UNKNOWN)
     own = [fix for fix in tried if fix not in KEPT and found.tried(fix)]
-    unneeded = [fix for fix in own if not words.shown(found, fix)]
+    unneeded = [fix for fix in own if not found.needs(fix)]
     return int(ExitCode.VACUOUS if unneeded else ExitCode.PROMISED)

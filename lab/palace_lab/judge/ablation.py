@@ -68,6 +68,10 @@ class Ablation:
             spot for spot in self.of(removed) if spot.red and (spot.scenario, spot.release) in held
         ]
 
+    def needs(self, fix: str) -> bool:
+        """Tell whether anything needs a fix, alone or in a pair."""
+        return any(self.shown(removed) for removed in ((fix,), *self.pairs(fix)))
+
     def idle(self, fixes: Iterable[str]) -> list[str]:
         """Return those of the fixes that nothing needs alone."""
         return [fix for fix in fixes if not self.shown((fix,))]

@@ -36,11 +36,6 @@ def verdict(found: Ablation, fix: str) -> str:
     return f"not shown to be needed (0 of {found.tried(fix)} trials){why}"
 
 
-def shown(found: Ablation, fix: str) -> bool:
-    """Tell whether a fix is needed by anything, alone or in a pair."""
-    return any(found.shown(removed) for removed in ((fix,), *found.pairs(fix)))
-
-
 def troubles(found: Ablation) -> list[str]:
     """Return what says nothing about a fix: failed controls, refusals, the lab's own errors."""
     said = [
