@@ -118,3 +118,21 @@ def test_equal_vectors_are_not_taken_for_lost(bench: Bench) -> None:
         generation = worker.do("state")["generation"]
         worker.do("look")
         assert worker.do("state")["generation"] == generation
+
+
+def test_what_a_stranger_writes_meanwhile_keeps_its_own_vectors(bench: Bench) -> None:
+    palace = bench.directory / "stranger"
+    ours, theirs = list(range(20)), list(range(100, 108))
+    with bench.worker(palace, sync_threshold=5000, batch_size=3) as worker:
+        worker.do("put", numbers=ours)
+        worker.do("look")
+        with bench.worker(palace) as stranger:
+            stranger.do("raw_put", numbers=theirs, purge_at=5000)
+        for number in (3, 11):
+            worker.do("put", numbers=[number], revision=1)
+        worker.do("close")
+    with bench.worker(palace) as worker:
+        found = worker.do("look")
+        assert found["lost"] == []
+        assert found["count"] == len(ours) + len(theirs)
+        assert found["documents"]["drawer-0003"] == "3 at 1"

@@ -180,23 +180,29 @@ def _vectors(found: Any, ids: Sequence[str] | None) -> Vectors:
     """Return the vectors a collection has of these drawers, or of all.
 
     A drawer that a stranger has written meanwhile has none for this client, and then 0.6.3 gives
-    the others' vectors to the wrong ids. Asked for one by one they are right.
+    the others' vectors to the wrong ids, 1.5.9 raises. Asked for one by one they are right.
     """
     starts = range(0, len(ids), IDS_AT_A_TIME) if ids is not None else (0,)
     rows: list[tuple[str, Vector]] = []
     for start in starts:
         part = None if ids is None else list(ids[start : start + IDS_AT_A_TIME])
-        answer = found.get(ids=part, include=["embeddings"])
-        names, vectors = answer["ids"], answer["embeddings"]
-        if len(names) == len(vectors):
-            rows += zip(names, vectors, strict=True)
+        paired = _paired(found, part)
+        if paired is None:
+            for name in found.get(ids=part, include=[])["ids"]:
+                rows += _paired(found, [name]) or []
         else:
-            rows += [(name, vector) for name in names for vector in _vector(found, name)]
+            rows += paired
     return _gathered(rows)
 
 
-def _vector(found: Any, name: str) -> list[Vector]:
-    return list(found.get(ids=[name], include=["embeddings"])["embeddings"])
+def _paired(found: Any, ids: list[str] | None) -> list[tuple[str, Vector]] | None:
+    """Return ids with their vectors, None where chromadb cannot say which belongs to which."""
+    try:
+        answer = found.get(ids=ids, include=["embeddings"])
+    except IndexError:
+        return None
+    names, vectors = answer["ids"], answer["embeddings"]
+    return list(zip(names, vectors, strict=True)) if len(names) == len(vectors) else None
 
 
 def _parts(matrix: npt.NDArray[np.float32], *, each: int) -> list[npt.NDArray[np.float32]]:

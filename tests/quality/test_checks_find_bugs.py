@@ -74,6 +74,7 @@ def observed(
     listed: Iterable[int] = DRAWERS,
     foreign: Iterable[str] = (),
     missing: Iterable[int] = (),
+    missing_again: Iterable[int] | None = None,
     missing_new: Iterable[int] = (),
     second_look: Iterable[int] = (),
     errors: dict[str, int] | None = None,
@@ -98,6 +99,9 @@ def observed(
             "errors": {},
         },
     }
+    if missing_again is not None:
+        found = {"looked_up": 1, "missing": list(missing_again), "second_look": [], "errors": {}}
+        answers |= {"opened-again": {"count": 10, "seconds": 0.1}, "found-again": found}
     looks = [Look(stage, "ok", value, "", seconds / 5) for stage, value in answers.items()]
     return Observation(observer, tuple(looks), CLEAN)
 
@@ -336,6 +340,8 @@ FOUND = [
     # findable: what searches find
     Case("a listed drawer is not found by its vector", "findable", "silent-vector-loss",
          evidence(observed(missing=[3]))),
+    Case("neither of two raw processes finds a drawer", "findable", "silent-vector-loss",
+         evidence(observed("chroma", missing=[3, 4], missing_again=[4]))),
     Case("no drawer is found, and there was nothing to survey", "findable", "silent-vector-loss",
          evidence(observed(missing=range(10)),
                   surveys={})),
@@ -604,6 +610,9 @@ HEALTHY = {
             (Look("listed", "ok", {"numbers": list(DRAWERS), "foreign": []}, "", 0.1),),
             CLEAN,
         )
+    ),
+    "a raw process misses by chance what another one finds": evidence(
+        observed("chroma", missing=[3, 4], missing_again=[])
     ),
     # what living processes read
     "a living process was told all there was": reading("listed", texts(DRAWERS), WROTE),

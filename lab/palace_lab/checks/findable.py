@@ -5,6 +5,7 @@ each drawer's own vector does not. A drawer counts as lost to search only if it 
 own nearest 100 either; whether the index file, read without chromadb, still has its vector is
 said beside it. Drawers whose queries failed loudly are left to `readable`: each such drawer stands
 behind at least one counted error, so only more missing drawers than errors are a silent loss.
+What a raw process misses another one was asked for, and only what both miss counts (`observe`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ def check(evidence: Evidence) -> list[Violation]:
     for seen in evidence.observations:
         for stage in ("found", "found-new"):
             answer = seen.value(stage)
+            again = seen.value("found-again") if stage == "found" else None
+            if answer is not None and again is not None:
+                answer = {**answer, "missing": again["missing"], "errors": again["errors"]}
             if answer is None or len(answer["missing"]) <= sum(answer["errors"].values()):
                 continue
             violations.append(_violation(evidence, seen, stage, answer))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from palace_lab.environments import catalog
+from palace_lab.environments import catalog, proxy
 from palace_lab.environments.interpreters import find_uv
 from palace_lab.errors import RefusedError, UsageError
 from palace_lab.provision.uvtool import Progress, refuse_os_error, silent
@@ -43,7 +43,7 @@ def make_lock(
     locks: Path = catalog.LOCKS,
     progress: Progress = silent,
 ) -> Path:
-    """Resolve a release, or the lab itself for ``lab``, and write its lock; return its path.
+    """Resolve a release, ``lab`` (the lab itself) or ``mcp-proxy``; return the path of its lock.
 
     Raises `UsageError` for a release the package index does not have, `RefusedError` when it
     cannot be resolved to wheels.
@@ -53,6 +53,10 @@ def make_lock(
         inputs: tuple[str, ...] = _BUILD_REQUIREMENTS
         sources = [str(_project_file()), "--extra", "dev"]
         shown = f"{_COMPILE} --extra dev pyproject.toml requirements.in"
+    elif name == proxy.NAME:
+        title, bound, target = name, LAB_BOUND, locks / f"{name}.txt"
+        inputs, sources = (name,), []
+        shown = f"{_COMPILE} requirements.in"
     else:
         release = str(catalog.parse_release(name))
         title, bound = f"chromadb {release}", catalog.python_bound(release)

@@ -1,11 +1,11 @@
-"""Plans about a server whose environment is replaced underneath it (S0), shared by scenarios."""
+"""Plans about servers: replaced underneath (S0), or several on one palace (S2)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from palace_lab.plan.model import Plan, Process, Shape
-from palace_lab.plan.steps import AnyStep, Close, Upgrade, write
+from palace_lab.plan.steps import AnyStep, Close, Do, Together, Upgrade, write
 from palace_store import __version__
 
 SHAPE = Shape(embedded=True)
@@ -25,6 +25,26 @@ def upgraded(upgrade: Upgrade, *, started_with: str = "0.6.3") -> Plan:
             write("server", 20, first=40, batch=1),
             Close("server"),
             Close("upgraded"),
+        ),
+    )
+
+
+def three_clients(**options: Any) -> Plan:
+    """Return the plan of three clients that remember in one palace at once, through servers."""
+    names, each = ("kitchen", "study", "garden"), 40
+    return Plan(
+        shape=Shape(sync_threshold=10, batch_size=5, embedded=True),
+        processes=tuple(Process(name, target="mcp", options=options) for name in names),
+        steps=(
+            write("kitchen", 5, first=9000, batch=1),
+            *(Do(name, "status") for name in names),
+            Together(
+                tuple(
+                    write(name, each, first=1000 * number, batch=1)
+                    for number, name in enumerate(names)
+                )
+            ),
+            *(Close(name) for name in reversed(names)),
         ),
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import palace_store
 from palace_lab.environments.private import LIBRARY, Installer, PrivateEnvironment
+from palace_lab.environments.proxy import provide_proxy
 from palace_lab.errors import LabError
 from palace_lab.plan import steps
 from palace_lab.plan.model import Plan
@@ -37,6 +38,10 @@ class Servers:
         if (process.target or self._plan.target) == TARGET:
             release = process.release or self._plan.release
             options["python"] = str(self._environment(name, release, options).python)
+            if options.get("transport") == "proxy":
+                base = self._arena.environment(release).python
+                with _building:
+                    options["proxy"] = str(provide_proxy(base, self._arena.scratch / "proxy"))
         return options
 
     def upgrade(self, step: steps.Upgrade, fault: Callable[[str, str], None]) -> str:

@@ -3,7 +3,9 @@
 The client is the SDK's real one and lives in this worker; the server is its child, started by the
 interpreter that option `python` names. Other options: `mode`, the client's protocol ("auto", or
 "legacy" with the handshake); `arguments`, more words for the server; `told_stale`, "error" to
-have a call that a replaced library acknowledged count as an error (`StaleAckError`).
+have a call that a replaced library acknowledged count as an error (`StaleAckError`); `transport`,
+"http" (all use the server of the process that option `serves` names) or "proxy" (each server is
+reached by HTTP through an mcp-proxy of its own, the program that option `proxy` names).
 
 A drawer's vector is what the server's model makes of its text: the plan's shape is `embedded`.
 """
@@ -23,6 +25,7 @@ from mcp_types import CallToolResult
 
 from palace_lab.targets.base import Context
 from palace_lab.targets.drawers import DrawersTarget
+from palace_lab.targets.http_server import ADDRESS, PORT, HttpServer, address_of
 from palace_lab.targets.triples import PREDICATE
 from palace_lab.workloads.vectors import document
 
@@ -68,10 +71,9 @@ class McpTarget(DrawersTarget):
             " ".join(self.context.fixes),
             *self.context.options.get("arguments", ()),
         ]
-        server = StdioServerParameters(command=str(self._python), args=words)
         mode = str(self.context.options.get("mode", "auto"))
-        client = Client(server, mode=mode)
         self._started_with = self._installed()
+        client = Client(self._reached([str(self._python), *words]), mode=mode)
         self._portal = self._stack.enter_context(start_blocking_portal())
         wrapped: AbstractContextManager[Client] = self._portal.wrap_async_context_manager(client)
         self._client = self._stack.enter_context(wrapped)
@@ -79,6 +81,22 @@ class McpTarget(DrawersTarget):
     def close(self) -> None:
         """Leave the server, which then ends."""
         self._stack.close()
+
+    def _reached(self, words: list[str]) -> StdioServerParameters | str:
+        """Return what leads a client to its server; starts one that is to be shared."""
+        transport, own = self.context.options.get("transport", "stdio"), self.context.process
+        if transport == "stdio":
+            return StdioServerParameters(command=words[0], args=words[1:])
+        serves = own
+        if transport == "http":
+            serves, words = self.context.options["serves"], [*words, "--http", "--port", PORT]
+        else:
+            proxy = self.context.options["proxy"]
+            words = [proxy, "--port", PORT, "--pass-environment", "--", *words]
+        address = self.context.palace.with_name(f"{ADDRESS}-{serves}")
+        if serves == own:
+            self._stack.callback(HttpServer(words, address).stop)
+        return f"{address_of(address)}/mcp"
 
     # -- what the operations of drawers are made of -----------------------------------------
 

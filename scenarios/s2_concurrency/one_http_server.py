@@ -1,0 +1,18 @@
+"""Three clients share one server over HTTP: without any fix, and nothing is lost."""
+
+from palace_lab.plan.servers import three_clients
+from palace_lab.scenario import Scenario, Wrong
+from palace_store.fixes import Fixes
+
+scenario = Scenario(
+    system="s2",
+    reports=("mempalace#948",),
+    plan=three_clients(transport="http", serves="kitchen"),
+    wrong=Wrong(
+        "each client starts a server of its own, by stdio", Fixes.none(), {"transport": "stdio"}
+    ),
+    fixed=Fixes.none(),
+    accepts={"*": "index-ruined"},
+    probability=0.9,
+    nightly=True,
+)
