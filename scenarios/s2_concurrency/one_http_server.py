@@ -1,4 +1,4 @@
-"""Three clients share one server over HTTP: without any fix, and nothing is lost."""
+"""Three clients share one server over HTTP: with the fixes or without, nothing is lost."""
 
 from palace_lab.plan.servers import three_clients
 from palace_lab.scenario import Scenario, Wrong
@@ -11,7 +11,7 @@ scenario = Scenario(
     wrong=Wrong(
         "each client starts a server of its own, by stdio", Fixes.none(), {"transport": "stdio"}
     ),
-    fixed=Fixes.none(),
+    as_reported=Fixes.none(),
     accepts={"*": "index-ruined"},
     probability=0.9,
     nightly=True,

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from palace_lab.plan.model import Plan, Process, Shape
-from palace_lab.plan.steps import AnyStep, Close, Do, Together, Upgrade, write
+from palace_lab.plan.steps import (
+    AnyStep,
+    Begin,
+    Close,
+    Do,
+    Elapse,
+    Finish,
+    Kill,
+    Together,
+    Upgrade,
+    write,
+)
 from palace_store import __version__
 
 SHAPE = Shape(embedded=True)
@@ -47,6 +58,53 @@ def three_clients(**options: Any) -> Plan:
             *(Close(name) for name in reversed(names)),
         ),
     )
+
+
+def client_cut(**options: Any) -> Plan:
+    """Return the plan of three clients of which one is cut off in mid-call, and comes back."""
+    names, each = ("kitchen", "garden", "study", "study-again"), 40
+    first = {name: 1000 * number for number, name in enumerate(names)}
+    first["study-again"] = first["study"]
+    others = [write(name, each, first=first[name], batch=1) for name in ("kitchen", "garden")]
+    return Plan(
+        shape=Shape(sync_threshold=10, batch_size=5, embedded=True),
+        processes=tuple(Process(name, target="mcp", options=options) for name in names),
+        steps=(
+            write("kitchen", 5, first=9000, batch=1),
+            *(Do(name, "status") for name in ("garden", "study")),
+            *(
+                Begin(call.process, call.op, call.args)
+                for call in (*others, write("study", each, first=first["study"], batch=1))
+            ),
+            Elapse(0.5),
+            Kill("study"),
+            write("study-again", each, first=first["study-again"], batch=1),
+            Finish("garden"),
+            Finish("kitchen"),
+            *(Close(name) for name in ("study-again", "garden", "kitchen")),
+        ),
+    )
+
+
+def three_writers(**options: Any) -> Plan:
+    """Return the plan of three processes that write with raw chromadb, and one of ours after."""
+    names, each = ("kitchen", "study", "garden"), 200
+    calls = [write(name, each, first=1000 * number) for number, name in enumerate(names)]
+    wanted = [[number, 0] for call in calls for number in _numbers(call)]
+    return Plan(
+        shape=Shape(sync_threshold=50, batch_size=10),
+        processes=tuple(Process(name, target="chroma", options=options) for name in names),
+        steps=(
+            *(write(name, 5, first=9000 + 10 * n) for n, name in enumerate(names)),
+            Together(tuple(calls)),
+            *(Close(name) for name in reversed(names)),
+            Do("ours", "found", {"wanted": wanted}),
+        ),
+    )
+
+
+def _numbers(call: Do) -> range:
+    return range(call.args["first"], call.args["first"] + call.args["count"])
 
 
 def replaced(upgrade: AnyStep, **options: Any) -> Plan:

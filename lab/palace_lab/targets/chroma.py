@@ -1,26 +1,33 @@
-"""chromadb as it is: what people run without any memory library around it."""
+"""chromadb as it is: what people run without any memory library around it.
+
+With the option `serves`, the name of a process, all use the `chroma run` of that process over HTTP,
+unless `transport` is "files".
+"""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import chromadb
 from chromadb.config import Settings
 
 from palace_lab.targets.base import Context
 from palace_lab.targets.drawers import DrawersTarget
+from palace_lab.targets.http_server import ADDRESS, PORT, HttpServer, address_of
 
 
 class ChromaTarget(DrawersTarget):
     """One raw client on one palace, kept open as a long-lived process keeps it."""
 
     _collection: Any = None
+    _server: HttpServer | None = None
 
     def open(self) -> None:
         """Open the palace and its collection, made with the plan's thresholds if it is new."""
-        client = chromadb.PersistentClient(
-            str(self.context.palace), settings=Settings(anonymized_telemetry=False)
-        )
+        client = self._client()
         self._collection = client.get_or_create_collection(
             self.collection,
             metadata={
@@ -30,6 +37,24 @@ class ChromaTarget(DrawersTarget):
             },
             embedding_function=None,
         )
+
+    def close(self) -> None:
+        """End the server if this process has started one."""
+        if self._server is not None:
+            self._server.stop()
+
+    def _client(self) -> Any:
+        settings, serves = Settings(anonymized_telemetry=False), self.context.options.get("serves")
+        palace = self.context.palace
+        if serves is None or self.context.options.get("transport") == "files":
+            return chromadb.PersistentClient(str(palace), settings=settings)
+        address = palace.with_name(f"{ADDRESS}-{serves}")
+        if serves == self.context.process:
+            program = Path(sys.prefix) / "bin" / "chroma"
+            words = [str(program), "run", "--path", str(palace), "--port", PORT]
+            self._server = HttpServer(words, address)
+        at = urlsplit(address_of(address))
+        return chromadb.HttpClient(str(at.hostname), int(at.port or 0), settings=settings)
 
     def put(self, how: str, ids: list[str], vectors: list[list[float]], texts: list[str]) -> None:
         """Write through the collection."""
