@@ -39,6 +39,7 @@ NEAREST = 10
 _PLACES = 200
 _ROUNDS = 3
 _SAME = 1e-5  # distances up to this are those of equal vectors
+_MINE = "FROM embeddings_queue WHERE topic LIKE '%/' || ? AND vector IS NOT NULL"
 _LOG = logging.getLogger(__name__)
 
 
@@ -120,27 +121,41 @@ def _relink(found: Any, vectors: Vectors) -> None:
 def _replaced(
     connection: sqlite3.Connection, ident: str, dimension: int, below: int, *, unit: bool
 ) -> set[str]:
-    mine = "FROM embeddings_queue WHERE topic LIKE '%/' || ? AND vector IS NOT NULL"
     written = connection.execute(
-        f"SELECT DISTINCT id {mine} AND seq_id > ? AND operation IN (?, ?)",
+        f"SELECT DISTINCT id {_MINE} AND seq_id > ? AND operation IN (?, ?)",
         (ident, below, UPDATE, UPSERT),
     )
     names = {str(row[0]) for row in written}
-    last: dict[str, Vector] = {}
-    again: set[str] = set()
-    gone: list[Vector] = []
-    if names:
-        columns = "seq_id, operation, id, vector, length(vector), encoding"
-        for row in connection.execute(f"SELECT {columns} {mine} ORDER BY seq_id", (ident,)):
-            record = LogRecord(*row)
-            vector = decode_vector(record, dimension)
-            if vector is None:
-                continue
-            if record.id in names and record.id in last and record.seq_id > below:
-                again.add(record.id)
-                gone.append(last[record.id])
-            last[record.id] = vector
-    return again if len(last) <= WHOLE else again | _nearest(last, gone[-_PLACES:], unit=unit)
+    if not names:
+        return set()
+    last: dict[str, int] = {}  # id → number of the record with its vector
+    gone: dict[str, int] = {}  # the same, of the vector that was replaced
+    query = f"SELECT seq_id, id {_MINE} ORDER BY seq_id"
+    for seq_id, name in connection.execute(query, (ident,)):
+        if name in names and name in last and seq_id > below:
+            gone[name] = last[name]
+        last[name] = seq_id
+    if not gone or len(last) <= WHOLE:
+        return set(gone)
+    places = set(list(gone.values())[-_PLACES:])
+    vectors = _logged(connection, ident, dimension, {*last.values(), *places})
+    there = {name: vectors[number] for name, number in last.items() if number in vectors}
+    before = [vectors[number] for number in places if number in vectors]
+    return set(gone) | _nearest(there, before, unit=unit)
+
+
+def _logged(
+    connection: sqlite3.Connection, ident: str, dimension: int, wanted: set[int]
+) -> dict[int, Vector]:
+    """Return the vectors of these records by their numbers, without any that cannot be read."""
+    found: dict[int, Vector] = {}
+    query = f"SELECT seq_id, operation, id, vector, length(vector), encoding {_MINE}"
+    for row in connection.execute(query, (ident,)):
+        if row[0] in wanted:
+            vector = decode_vector(LogRecord(*row), dimension)
+            if vector is not None:
+                found[row[0]] = vector
+    return found
 
 
 def _nearest(vectors: dict[str, Vector], places: Sequence[Vector], *, unit: bool) -> set[str]:
