@@ -14,12 +14,15 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import chromadb
+import numpy as np
 from chromadb.api.shared_system_client import SharedSystemClient
 from chromadb.config import Settings
+from numpy.typing import NDArray
 
 from palace_store.anatomy import Vectors
 from palace_store.errors import ForkedStoreError
@@ -115,11 +118,21 @@ def names_of(client: Client) -> list[str]:
     return [item if isinstance(item, str) else str(item.name) for item in listed]
 
 
+def in_parts(ids: Sequence[str], size: int = IDS_AT_A_TIME) -> list[list[str]]:
+    """Return ids in parts of up to `size`."""
+    return [list(ids[start : start + size]) for start in range(0, len(ids), size)]
+
+
+def queries_in_parts(matrix: NDArray[np.float32], each: int) -> list[NDArray[np.float32]]:
+    """Return query vectors in parts, by how many ids an answer of `each` for every one has."""
+    parts = ceil(each * len(matrix) / IDS_AT_A_TIME)
+    return np.array_split(matrix, parts) if parts else []
+
+
 def present(collection: Any, ids: Sequence[str]) -> set[str]:
     """Return those of the ids that a collection has."""
     found: set[str] = set()
-    for start in range(0, len(ids), IDS_AT_A_TIME):
-        part = list(ids[start : start + IDS_AT_A_TIME])
+    for part in in_parts(ids):
         found.update(collection.get(ids=part, include=[])["ids"])
     return found
 

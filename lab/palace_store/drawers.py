@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
-
-from palace_store.client import IDS_AT_A_TIME, Client, existing, names_of
+from palace_store.client import Client, existing, in_parts, names_of, queries_in_parts
 from palace_store.errors import PalaceInputError
 from palace_store.fixes import Fixes
 from palace_store.incomplete import Incomplete
@@ -100,7 +97,8 @@ class DrawerStore:
 
     def open(self) -> None:
         """Open now instead of at the first operation; mends what a dead writer left."""
-        self.collections()
+        with self.session.reading(None):
+            pass
 
     def close(self) -> None:
         """Close the client; the store opens again when it is used again."""
@@ -147,9 +145,7 @@ class DrawerStore:
 
     def get(self, ids: Sequence[str] | None = None, *, collection: str = "drawers") -> list[Drawer]:
         """Return the drawers with these ids, or all; a collection nobody made has none."""
-        wanted = [] if ids is None else check_ids(ids)
-        starts = range(0, len(wanted), IDS_AT_A_TIME)
-        parts = [None] if ids is None else [wanted[at : at + IDS_AT_A_TIME] for at in starts]
+        parts = [None] if ids is None else in_parts(check_ids(ids))
         drawers: list[Drawer] = []
         with self.session.reading(check_name(collection)) as client:
             found = existing(client, collection)
@@ -179,8 +175,7 @@ class DrawerStore:
             self._admit(found, collection)
             check_fit(array, dimension, None)
             answers: list[list[Found]] = []
-            parts = ceil(n * len(array) / IDS_AT_A_TIME)
-            for part in np.array_split(array, parts) if parts > 1 else (array,):
+            for part in queries_in_parts(array, each=n):
                 answer = found.query(
                     query_embeddings=part, n_results=n, include=["distances", "documents"]
                 )

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from palace_store.client import IDS_AT_A_TIME, Client, existing, present
+from palace_store.client import Client, existing, in_parts, present
 from palace_store.collection_exchange import ASIDE_FOR, collections_aside, exchange, label
 from palace_store.embedding import Identity, vectors_of
 from palace_store.embedding_gate import recorded
@@ -122,7 +122,7 @@ class _Job:
         """Replace the vector of each row where it is."""
         before = self._recorded()
         ids = self._ids(self._name)
-        for part in _parts(ids, self._batch):
+        for part in in_parts(ids, self._batch):
             self._embed_into(self._name, self._rows(self._name, part))
             self._after_batch()
         with self._session.apart(changes=True), database(self._session.palace) as connection:
@@ -134,14 +134,14 @@ class _Job:
         ids = self._ids(self._name)
         self._make_aside()
         surplus = sorted(set(self._ids(self._new)) - set(ids))
-        for part in _parts(surplus, IDS_AT_A_TIME):
+        for part in in_parts(surplus):
             with self._session.changing(self._new) as client:
                 _there(client, self._new).delete(ids=part)
         embedded = 0
-        for page in _parts(ids, IDS_AT_A_TIME):
+        for page in in_parts(ids):
             rows, there = self._rows(self._name, page), self._rows(self._new, page)
             differ = [each for each, row in rows.items() if there.get(each) != row]
-            for part in _parts(differ, self._batch):
+            for part in in_parts(differ, self._batch):
                 self._embed_into(self._new, {each: rows[each] for each in part})
                 embedded += len(part)
                 if not quietly:
@@ -231,8 +231,3 @@ def _there(client: Client, name: str) -> Any:
             f"there is no collection {name!r} to embed anew; nothing was changed"
         )
     return found
-
-
-def _parts(ids: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Sequence
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ import numpy.typing as npt
 from palace_store.anatomy import Vectors
 from palace_store.anatomy.records import UPDATE, UPSERT, LogRecord, decode_seq_id
 from palace_store.anatomy.replay import decode_vector
-from palace_store.client import IDS_AT_A_TIME, Seat, existing, present
+from palace_store.client import Seat, existing, in_parts, present, queries_in_parts
 from palace_store.retention import database
 
 Vector = npt.NDArray[np.float32]
@@ -77,7 +76,7 @@ def before(seat: Seat, collection: str, ids: Sequence[str]) -> None:
     suspects = seat.replaced.setdefault(collection, set())
     suspects.update(known)
     if found.count() > WHOLE:
-        for part in _parts(_vectors(found, known).matrix, each=NEAREST):
+        for part in queries_in_parts(_vectors(found, known).matrix, each=NEAREST):
             for near in found.query(query_embeddings=part, n_results=NEAREST, include=[])["ids"]:
                 suspects.update(near)
 
@@ -140,8 +139,8 @@ def _replaced(
     places = set(list(gone.values())[-_PLACES:])
     vectors = _logged(connection, ident, dimension, {*last.values(), *places})
     there = {name: vectors[number] for name, number in last.items() if number in vectors}
-    before = [vectors[number] for number in places if number in vectors]
-    return set(gone) | _nearest(there, before, unit=unit)
+    where = [vectors[number] for number in places if number in vectors]
+    return set(gone) | _nearest(there, where, unit=unit)
 
 
 def _logged(
@@ -176,7 +175,7 @@ def _unfound(found: Any, asked: Vectors) -> Vectors:
     """Return those that a search by their own vector does not find."""
     ids: list[list[str]] = []
     distances: list[list[float]] = []
-    for part in _parts(asked.matrix, each=1):
+    for part in queries_in_parts(asked.matrix, each=1):
         answer = found.query(query_embeddings=part, n_results=1, include=["distances"])
         ids += answer["ids"]
         distances += answer["distances"]
@@ -197,10 +196,8 @@ def _vectors(found: Any, ids: Sequence[str] | None) -> Vectors:
     A drawer that a stranger has written meanwhile has none for this client, and then 0.6.3 gives
     the others' vectors to the wrong ids, 1.5.9 raises. Asked for one by one they are right.
     """
-    starts = range(0, len(ids), IDS_AT_A_TIME) if ids is not None else (0,)
     rows: list[tuple[str, Vector]] = []
-    for start in starts:
-        part = None if ids is None else list(ids[start : start + IDS_AT_A_TIME])
+    for part in [None] if ids is None else in_parts(ids):
         paired = _paired(found, part)
         if paired is None:
             for name in found.get(ids=part, include=[])["ids"]:
@@ -218,12 +215,6 @@ def _paired(found: Any, ids: list[str] | None) -> list[tuple[str, Vector]] | Non
         return None
     names, vectors = answer["ids"], answer["embeddings"]
     return list(zip(names, vectors, strict=True)) if len(names) == len(vectors) else None
-
-
-def _parts(matrix: npt.NDArray[np.float32], *, each: int) -> list[npt.NDArray[np.float32]]:
-    """Return the queries in as many parts as an answer of `each` for every one of them needs."""
-    parts = ceil(each * len(matrix) / IDS_AT_A_TIME)
-    return np.array_split(matrix, parts) if parts else []
 
 
 def _gathered(rows: Sequence[tuple[str, Vector]]) -> Vectors:

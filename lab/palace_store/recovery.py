@@ -17,7 +17,7 @@ from pathlib import Path
 
 from palace_store import adoption, trimming
 from palace_store.anatomy import AnatomyError, survey
-from palace_store.client import Client
+from palace_store.client import Client, names_of
 from palace_store.errors import IndexDamagedError
 from palace_store.quarantine import REBUILT, TORN, set_aside
 from palace_store.retention import database, finish_database
@@ -75,8 +75,7 @@ def without_vector(palace: Path, collections: tuple[str, ...]) -> list[str]:
 
 def catch_up(client: Client, collections: tuple[str, ...]) -> None:
     """Let chromadb read the log into these indexes now, not at a later search."""
-    for listed in client.list_collections():
-        name = listed if isinstance(listed, str) else listed.name
+    for name in names_of(client):
         if names(collections, name):
             collection = client.get_collection(name, embedding_function=None)
             dimension = dimension_of(collection)

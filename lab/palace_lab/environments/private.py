@@ -51,7 +51,9 @@ def build_library(version: str, into: Path) -> Path:
         shutil.copytree(place, source, ignore=shutil.ignore_patterns("__pycache__"))
         init = source / "__init__.py"
         init.write_text(_SOURCE.sub(f'__version__ = "{version}"', init.read_text("utf-8")), "utf-8")
-        _uv("build", "--wheel", "--out-dir", str(made), str(source), doing=f"building {made.name}")
+        run_uv(
+            "build", "--wheel", "--out-dir", str(made), str(source), doing=f"building {made.name}"
+        )
     (wheel,) = made.glob("*.whl")
     return wheel
 
@@ -85,7 +87,7 @@ class PrivateEnvironment:
         if self.installer != "pipx":
             seed = ("--seed",) if self.installer == "pip" else ()
             where = ("--python", str(self.base), str(self.directory))
-            _uv("venv", "--no-project", *seed, *where, doing="making a private environment")
+            run_uv("venv", "--no-project", *seed, *where, doing="making a private environment")
             self._uv_install(release, wheel)
         else:
             self._pipx_install(release, wheel)
@@ -127,7 +129,7 @@ class PrivateEnvironment:
     def _uv_install(self, release: str, wheel: Path) -> None:
         where = ("--python", str(self.python))
         words = ("pip", "install", *where, *_what(release, wheel))
-        _uv(*words, doing="installing by uv")
+        run_uv(*words, doing="installing by uv")
 
     def _pipx_install(self, release: str, wheel: Path) -> None:
         words = [sys.executable, "-m", "pipx", "install", "--force", "--backend", "uv"]
@@ -147,7 +149,8 @@ def _what(release: str, wheel: Path) -> tuple[str, ...]:
     return ("--no-deps", "-r", str(catalog.lock_path(release)), str(wheel))
 
 
-def _uv(*words: str, doing: str) -> None:
+def run_uv(*words: str, doing: str) -> None:
+    """Run uv and say nothing; raises `RefusedError` if it fails."""
     find_uv().run([*words], doing=doing, into=Path.cwd(), seconds_max=_SECONDS_MAX, progress=silent)
 
 

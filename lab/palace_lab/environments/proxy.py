@@ -8,11 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from palace_lab.environments import catalog
-from palace_lab.environments.interpreters import find_uv
-from palace_lab.provision.uvtool import silent
+from palace_lab.environments.private import run_uv
 
 NAME = "mcp-proxy"
-_SECONDS_MAX = 600.0
 
 
 def provide_proxy(base: Path, directory: Path) -> Path:
@@ -22,20 +20,9 @@ def provide_proxy(base: Path, directory: Path) -> Path:
     """
     python, program = directory / "bin" / "python", directory / "bin" / NAME
     if not program.is_file():
-        _uv(
-            "venv", "--no-project", "--clear", "--python", str(base), str(directory), into=directory
-        )
+        doing = f"making the environment of {NAME}"
+        venv = ("venv", "--no-project", "--clear", "--python", str(base), str(directory))
+        run_uv(*venv, doing=doing)
         lock = str(catalog.LOCKS / f"{NAME}.txt")
-        words = ("pip", "install", "--no-deps", "--python", str(python), "-r", lock)
-        _uv(*words, into=directory)
+        run_uv("pip", "install", "--no-deps", "--python", str(python), "-r", lock, doing=doing)
     return program
-
-
-def _uv(*words: str, into: Path) -> None:
-    find_uv().run(
-        [*words],
-        doing=f"making the environment of {NAME}",
-        into=into,
-        seconds_max=_SECONDS_MAX,
-        progress=silent,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from palace_lab.plan.model import Plan, Process, Shape
@@ -43,46 +44,40 @@ def upgraded(upgrade: Upgrade, *, started_with: str = "0.6.3") -> Plan:
 def three_clients(**options: Any) -> Plan:
     """Return the plan of three clients that remember in one palace at once, through servers."""
     names, each = ("kitchen", "study", "garden"), 40
-    return Plan(
-        shape=Shape(sync_threshold=10, batch_size=5, embedded=True),
-        processes=tuple(Process(name, target="mcp", options=options) for name in names),
-        steps=(
-            write("kitchen", 5, first=9000, batch=1),
-            *(Do(name, "status") for name in names),
-            Together(
-                tuple(
-                    write(name, each, first=1000 * number, batch=1)
-                    for number, name in enumerate(names)
-                )
-            ),
-            *(Close(name) for name in reversed(names)),
-        ),
+    calls = [write(name, each, first=1000 * n, batch=1) for n, name in enumerate(names)]
+    return _clients(
+        names,
+        options,
+        *(Do(name, "status") for name in names),
+        Together(tuple(calls)),
+        *(Close(name) for name in reversed(names)),
     )
 
 
 def client_cut(**options: Any) -> Plan:
     """Return the plan of three clients of which one is cut off in mid-call, and comes back."""
-    names, each = ("kitchen", "garden", "study", "study-again"), 40
-    first = {name: 1000 * number for number, name in enumerate(names)}
-    first["study-again"] = first["study"]
-    others = [write(name, each, first=first[name], batch=1) for name in ("kitchen", "garden")]
+    first, each = {"kitchen": 0, "garden": 1000, "study": 2000}, 40
+    calls = [write(name, each, first=number, batch=1) for name, number in first.items()]
+    return _clients(
+        (*first, "study-again"),
+        options,
+        *(Do(name, "status") for name in ("garden", "study")),
+        *(Begin(call.process, call.op, call.args) for call in calls),
+        Elapse(0.5),
+        Kill("study"),
+        write("study-again", each, first=first["study"], batch=1),
+        Finish("garden"),
+        Finish("kitchen"),
+        *(Close(name) for name in ("study-again", "garden", "kitchen")),
+    )
+
+
+def _clients(names: Sequence[str], options: dict[str, Any], *steps: AnyStep) -> Plan:
+    """Return a plan of clients of servers; what they find there flushes often."""
     return Plan(
         shape=Shape(sync_threshold=10, batch_size=5, embedded=True),
         processes=tuple(Process(name, target="mcp", options=options) for name in names),
-        steps=(
-            write("kitchen", 5, first=9000, batch=1),
-            *(Do(name, "status") for name in ("garden", "study")),
-            *(
-                Begin(call.process, call.op, call.args)
-                for call in (*others, write("study", each, first=first["study"], batch=1))
-            ),
-            Elapse(0.5),
-            Kill("study"),
-            write("study-again", each, first=first["study-again"], batch=1),
-            Finish("garden"),
-            Finish("kitchen"),
-            *(Close(name) for name in ("study-again", "garden", "kitchen")),
-        ),
+        steps=(write("kitchen", 5, first=9000, batch=1), *steps),
     )
 
 

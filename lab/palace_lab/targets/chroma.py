@@ -16,7 +16,7 @@ from chromadb.config import Settings
 
 from palace_lab.targets.base import Context
 from palace_lab.targets.drawers import DrawersTarget
-from palace_lab.targets.http_server import ADDRESS, PORT, HttpServer, address_of
+from palace_lab.targets.http_server import PORT, HttpServer, shared
 
 
 class ChromaTarget(DrawersTarget):
@@ -48,12 +48,10 @@ class ChromaTarget(DrawersTarget):
         palace = self.context.palace
         if serves is None or self.context.options.get("transport") == "files":
             return chromadb.PersistentClient(str(palace), settings=settings)
-        address = palace.with_name(f"{ADDRESS}-{serves}")
-        if serves == self.context.process:
-            program = Path(sys.prefix) / "bin" / "chroma"
-            words = [str(program), "run", "--path", str(palace), "--port", PORT]
-            self._server = HttpServer(words, address)
-        at = urlsplit(address_of(address))
+        program = Path(sys.prefix) / "bin" / "chroma"
+        words = [str(program), "run", "--path", str(palace), "--port", PORT]
+        url, self._server = shared(self.context, serves, words)
+        at = urlsplit(url)
         return chromadb.HttpClient(str(at.hostname), int(at.port or 0), settings=settings)
 
     def put(self, how: str, ids: list[str], vectors: list[list[float]], texts: list[str]) -> None:

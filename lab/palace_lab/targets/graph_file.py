@@ -6,8 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-#: How long reading waits for a lock, in seconds.
-OBSERVER_BUSY_S = 10.0
+from palace_lab.targets.stranger import OBSERVER_BUSY_S
 
 
 def read_back(path: Path) -> dict[str, Any]:

@@ -5,18 +5,21 @@ One process of the plan starts it and writes down where it listens; the others r
 
 from __future__ import annotations
 
-import ctypes
+import os
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+from palace_lab.processes.kernel import die_with_parent
+from palace_lab.targets.base import Context
 
 #: Beside the palace, in the directory of the trial.
 ADDRESS = "server-address"
 PORT = "{port}"
-_PR_SET_PDEATHSIG = 1
 _START_S = 120.0
 _END_S = 30.0
 _PAUSE_S = 0.02
@@ -37,7 +40,7 @@ class HttpServer:
             [str(self.port) if word == PORT else word for word in words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  (no thread of ours holds a lock then)
+            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509  (no thread of ours holds a lock then)
         )
         try:
             self._await()
@@ -68,13 +71,14 @@ class HttpServer:
             time.sleep(_PAUSE_S)
 
 
-def address_of(path: Path) -> str:
-    """Return where the server of this trial listens."""
+def shared(context: Context, serves: str, words: Sequence[str]) -> tuple[str, HttpServer | None]:
+    """Return where the server of process `serves` listens, and the server if this is that process.
+
+    `words` start it. Raises `NotServingError` if that process has not opened it yet.
+    """
+    address = context.palace.with_name(f"{ADDRESS}-{serves}")
+    server = HttpServer(words, address) if serves == context.process else None
     try:
-        return path.read_text(encoding="ascii")
+        return address.read_text(encoding="ascii"), server
     except FileNotFoundError:
-        raise NotServingError("no process of the plan has opened a server yet") from None
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        raise NotServingError(f"process {serves} of the plan has not opened its server") from None

@@ -25,7 +25,7 @@ from mcp_types import CallToolResult
 
 from palace_lab.targets.base import Context
 from palace_lab.targets.drawers import DrawersTarget
-from palace_lab.targets.http_server import ADDRESS, PORT, HttpServer, address_of
+from palace_lab.targets.http_server import PORT, shared
 from palace_lab.targets.triples import PREDICATE
 from palace_lab.workloads.vectors import document
 
@@ -84,19 +84,19 @@ class McpTarget(DrawersTarget):
 
     def _reached(self, words: list[str]) -> StdioServerParameters | str:
         """Return what leads a client to its server; starts one that is to be shared."""
-        transport, own = self.context.options.get("transport", "stdio"), self.context.process
+        transport = self.context.options.get("transport", "stdio")
         if transport == "stdio":
             return StdioServerParameters(command=words[0], args=words[1:])
-        serves = own
+        serves = self.context.process
         if transport == "http":
             serves, words = self.context.options["serves"], [*words, "--http", "--port", PORT]
         else:
             proxy = self.context.options["proxy"]
             words = [proxy, "--port", PORT, "--pass-environment", "--", *words]
-        address = self.context.palace.with_name(f"{ADDRESS}-{serves}")
-        if serves == own:
-            self._stack.callback(HttpServer(words, address).stop)
-        return f"{address_of(address)}/mcp"
+        url, server = shared(self.context, serves, words)
+        if server is not None:
+            self._stack.callback(server.stop)
+        return f"{url}/mcp"
 
     # -- what the operations of drawers are made of -----------------------------------------
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from palace_lab.history.segment import Phase, Recorder
 from palace_lab.targets.base import Context, wrong_variant
-from palace_lab.targets.memory_files import OBSERVER_BUSY_S, machine_file, read_back, words_of
+from palace_lab.targets.memory_files import machine_file, read_back, words_of
 from palace_lab.targets.old_memories import make_old
-from palace_lab.targets.stranger import BesideStranger
+from palace_lab.targets.stranger import OBSERVER_BUSY_S, BesideStranger
 from palace_store.fixes import Fixes
 from palace_store.local import LocalStore
 from palace_store.local.memory import DEFAULT_NAMESPACE, id_of

@@ -11,14 +11,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from palace_lab.targets.stranger import OBSERVER_BUSY_S
+
 #: Below a trial's palace: a directory for each machine, and one for the remote.
 MACHINES = "machines"
 REMOTE = "remote"
 FILE = "memories.sqlite3"
 REMOTE_FILE = "remote.sqlite3"
 ADDRESS = "address"
-#: How long reading waits for a lock, in seconds.
-OBSERVER_BUSY_S = 10.0
 _NUMBERED = re.compile(r"memory (\d+)")
 
 Read = dict[str, Any]

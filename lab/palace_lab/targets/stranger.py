@@ -12,8 +12,8 @@ from typing import Any
 
 from palace_lab.targets.base import Context, Target
 
-#: How long a stranger waits for others, in seconds before time scaling.
-_BUSY_S = 10.0
+#: How long whoever is not the library waits for a lock, in seconds before time scaling.
+OBSERVER_BUSY_S = 10.0
 
 
 class Stranger:
@@ -74,7 +74,7 @@ class BesideStranger(Target):
 
     def __init__(self, context: Context, path: Path) -> None:
         super().__init__(context)
-        self._stranger = Stranger(path, busy_s=_BUSY_S * context.time_scale)
+        self._stranger = Stranger(path, busy_s=OBSERVER_BUSY_S * context.time_scale)
 
     def hold(self) -> dict[str, Any]:
         """Hold the writer's lock from a raw connection, on a new file one that is not yet WAL."""

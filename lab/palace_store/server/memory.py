@@ -37,10 +37,10 @@ class Memory:
         embedder: Embedder,
         *,
         fixes: Fixes,
+        memories: Memories,
         sync_threshold: int = 1000,
         batch_size: int = 100,
         lease_timeout_s: float = 60.0,
-        memories: Memories | None = None,
     ) -> None:
         self.embedder = embedder
         self._guarded = fixes.variant("embedding_identity") == "on"
@@ -54,7 +54,7 @@ class Memory:
             admit=self._admit,
         )
         self.drawers.settings.update(self.labelled({}))
-        self.memories = memories or Memories(self.drawers.palace, fixes=fixes)
+        self.memories = memories
         self._triples: TripleStore | None = None
         self._opening = threading.Lock()
 

@@ -5,6 +5,7 @@ A tool's docstring is what an agent reads of it.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import anyio.to_thread
@@ -44,16 +45,7 @@ class MemoryTools:
             lambda: self._memories.recall(query, namespace=namespace, limit=limit)
         )
         return {
-            "memories": [
-                {
-                    "id": memory.id,
-                    "content": memory.content,
-                    "namespace": memory.namespace,
-                    "created": memory.created,
-                    "metadata": dict(memory.metadata),
-                }
-                for memory in found.memories
-            ],
+            "memories": [asdict(memory) for memory in found.memories],
             "complete": found.complete,
             "note": found.note,
         }
