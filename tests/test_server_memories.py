@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from mcp import Client
 
 sys.path.append(str(Path(__file__).parent / "entries"))
 from remote_bench import World, world
-from server_bench import Server, Site, ok, play
+from server_bench import Server, Site, ok, play, refused
 
 from palace_lab.targets.memory_files import ADDRESS, REMOTE, words_of
 
@@ -23,6 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.s4]
 
 RELEASE = "1.5.9"
 RECALL_S = 1.0
+INTERVAL_S = 0.2
 DEADLINE_S = 60.0
 
 
@@ -47,7 +49,9 @@ def key(tmp_path: Path) -> Path:
 def served(site: Site, there: World, key: Path, *words: str) -> Server:
     url = (there.palace / REMOTE / ADDRESS).read_text(encoding="ascii")
     remote = ("--remote", url, "--remote-key-file", str(key), "--recall-timeout", str(RECALL_S))
-    return Server(RELEASE, site, key.with_name("palace"), *remote, "--sync-interval", "0.2", *words)
+    return Server(
+        RELEASE, site, key.with_name("palace"), *remote, "--sync-interval", str(INTERVAL_S), *words
+    )
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -129,6 +133,35 @@ def test_no_other_tool_waits_for_a_remote_that_does_not_answer(
         assert (await ok(client, "status"))["memories"] == 21
         there.remote.expect_holding()
         there.remote.heal()
+
+    play(served(site, there, key), story)
+
+
+def test_a_server_whose_library_was_replaced_syncs_no_more(
+    tmp_path: Path, there: World, key: Path
+) -> None:
+    site, kept = Site(tmp_path / "own-site"), tmp_path / "kept"
+    shutil.copytree(site.directory, kept)
+
+    async def counted(client: Client, least: int) -> int:
+        by_s = time.monotonic() + DEADLINE_S
+        while True:
+            found = int((await ok(client, "status"))["memories"])
+            if found >= least or time.monotonic() > by_s:
+                return found
+            await anyio.sleep(0.05)
+
+    async def story(client: Client) -> None:
+        there.remote.put(first=1, count=3)
+        assert await counted(client, 3) == 3
+        site.upgrade()
+        await refused(client, "memory_store", content="x")
+        there.remote.put(first=4)
+        await anyio.sleep(10 * INTERVAL_S)  # the fault is that a round comes in this time
+        assert await counted(client, 0) == 3
+        shutil.rmtree(site.directory)
+        shutil.copytree(kept, site.directory)
+        assert await counted(client, 4) == 4
 
     play(served(site, there, key), story)
 

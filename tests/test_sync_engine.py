@@ -396,6 +396,30 @@ def test_no_more_than_so_many_questions_are_under_way() -> None:
 # The thread -------------------------------------------------------------------------------------
 
 
+def test_the_engines_own_thread_asks_before_each_round_whether_it_may(here: World) -> None:
+    here.remote.put(first=1)
+    a = here.machine("a")
+    asked, may, done = threading.Semaphore(0), threading.Event(), threading.Event()
+
+    def may_sync() -> bool:
+        if a.words():
+            done.set()
+        asked.release()
+        return may.is_set()
+
+    engine = SyncEngine(a.store, a.url, key="right", interval_s=0.01, may_sync=may_sync)
+    engine.start()
+    try:
+        for _ in range(4):
+            assert asked.acquire(timeout=30)
+        assert a.words() == []  # after three rounds that were passed over
+        may.set()
+        assert done.wait(30)
+        assert a.words() == [words_of(1)]
+    finally:
+        assert engine.stop()
+
+
 def test_the_engines_own_thread_syncs_until_it_is_stopped(here: World) -> None:
     a = here.machine("a", scale=0.01)
     here.remote.fault(what="hold", where="GET /changes", hold_s=1000.0)

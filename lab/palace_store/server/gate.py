@@ -7,6 +7,7 @@
 | `refuse_writes` (B), with A or alone | every tool that changes the palace; reading goes on |
 
 `status` is always answered: it is where the versions are told. A refusal comes before any effect.
+A server that refuses changes does not sync its memories either.
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ class Gate:
         """Tell whether another whole library is installed, so that starting anew would help."""
         found = self.look()
         return any(each.stale for each in found) and not _troubled(found)
+
+    def lets_change(self) -> bool:
+        """Tell whether what changes something may be done now, also where no call asks for it."""
+        return not self.looks or not any(each.stale for each in self.look())
 
     def refuse_if_stale(self, tool: str, *, changes: bool) -> None:
         """Raise `StaleServerError` if this call must not be answered."""

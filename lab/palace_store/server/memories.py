@@ -7,6 +7,7 @@ them; where there is a remote, when the server starts.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
@@ -21,7 +22,8 @@ class Memories:
     """One palace's memories, for every thread of the server.
 
     `remote` is the address of a remote; its key is what `key_file` holds, read for every request,
-    so that a corrected key is used at once. Raises what `LocalStore` raises.
+    so that a corrected key is used at once. Nothing is synced while `may_sync` says no. Raises what
+    `LocalStore` raises.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Memories:
         key_file: Path | None = None,
         recall_timeout_s: float = RECALL_TIMEOUT_S,
         interval_s: float = INTERVAL_S,
+        may_sync: Callable[[], bool] = lambda: True,
     ) -> None:
         self._palace = palace
         self._fixes = fixes
@@ -40,6 +43,7 @@ class Memories:
         self._key_file = key_file
         self._recall_timeout_s = recall_timeout_s
         self._interval_s = interval_s
+        self._may_sync = may_sync
         self._opening = threading.Lock()
         self._store: LocalStore | None = None
         self._engine: SyncEngine | None = None
@@ -57,6 +61,7 @@ class Memories:
                         key=self._key,
                         recall_timeout_s=self._recall_timeout_s,
                         interval_s=self._interval_s,
+                        may_sync=self._may_sync,
                     )
                     self._engine.start()
             return self._store

@@ -50,6 +50,7 @@ def serve(options: argparse.Namespace) -> None:
             key_file=options.remote_key_file,
             recall_timeout_s=options.recall_timeout or RECALL_TIMEOUT_S,
             interval_s=options.sync_interval or INTERVAL_S,
+            may_sync=gate.lets_change,
         ),
     )
     try:

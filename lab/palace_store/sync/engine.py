@@ -38,7 +38,8 @@ INTERVAL_S = 30.0  # our choice
 class SyncEngine:
     """Keeps one store and one remote alike. The fixes are the store's.
 
-    `time_scale` multiplies every time. `seed` fixes when "about every 10 minutes" is.
+    `time_scale` multiplies every time. `seed` fixes when "about every 10 minutes" is. The thread
+    asks `may_sync` before each round and passes over it for a False.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class SyncEngine:
         interval_s: float = INTERVAL_S,
         recall_timeout_s: float = RECALL_TIMEOUT_S,
         seed: int | None = None,
+        may_sync: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
+        self._may_sync = may_sync
         self._fixes = store.fixes
         self._key = key
         self._interval_s = interval_s * time_scale
@@ -171,7 +174,8 @@ class SyncEngine:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                self.sync()
+                if self._may_sync():
+                    self.sync()
                 self._stop.wait(self._interval_s)
         finally:
             self._close_own()
