@@ -71,7 +71,8 @@ class Scenario:
 
     `plan` may depend on what the command line says, or be drawn anew for each trial (`Drawn`).
     `accepts` maps a release specifier (">=1.0", "0.6.3", "*") to signatures or families. A race
-    declares its `probability` of showing in one trial; None means it shows every time.
+    declares its `probability` of showing in one trial; None means it shows every time. What is
+    `nightly` is left out of a pull request's run; what is not `in_ci`, of `--profile ci` as well.
     """
 
     system: str
@@ -85,6 +86,7 @@ class Scenario:
     releases: tuple[str, ...] = RELEASES
     probability: float | None = None
     nightly: bool = False
+    in_ci: bool = True
 
     def __post_init__(self) -> None:
         if self.system not in SYSTEMS:
@@ -97,6 +99,8 @@ class Scenario:
             raise UsageError(f"accepts lists {sorted(unknown)}, which is {forbidden}")
         if not listed:
             raise UsageError("accepts lists no signature, so nothing could count as reproduced")
+        if not (self.in_ci or self.nightly):
+            raise UsageError("a scenario that is not in_ci is nightly: nightly=True")
 
     @property
     def is_guard(self) -> bool:

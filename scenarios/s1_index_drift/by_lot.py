@@ -12,4 +12,5 @@ scenario = Scenario(
     accepts={"*": ("index-ruined", "stale-read", "files-disagree", "silent-row-loss")},
     probability=0.3,
     nightly=True,
+    in_ci=False,  # one plan by lot shows nothing
 )

@@ -64,7 +64,8 @@ def ablate_command(
     """
     tried = _fixes(fixes)
     names = recalled(names)
-    listed = chosen(names, nightly=nightly)
+    profile = Profile(f"{trials} trials", off=trials, fixed=0)
+    listed = chosen(names, profile, nightly=nightly)
     asked = resolve_all(releases)
     seed_of_all = campaign_seed(seed)
     console = Console()
@@ -83,7 +84,7 @@ def ablate_command(
                 releases=[each.release for each in environments],
                 asked=asked,
                 refused=refused,
-                profile=Profile(f"{trials} trials", off=trials, fixed=0),
+                profile=profile,
                 seed=seed_of_all,
                 jobs=jobs or os.cpu_count() or 1,
                 no_tracing=why_no_tracing(),

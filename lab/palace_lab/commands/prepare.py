@@ -12,7 +12,7 @@ from palace_lab.environments import Environment, ensure, resolve_release
 from palace_lab.errors import RefusedError, UsageError
 from palace_lab.processes.supervise import tracing_available
 from palace_lab.report.rundir import RunDirectory, asked_in
-from palace_lab.runner.cells import shown_releases
+from palace_lab.runner.cells import Profile, shown_releases
 from palace_lab.scenario import RELEASES, SQLITE, Size
 
 Tell = Callable[[str], None]
@@ -49,11 +49,11 @@ def default_reports() -> Path:
     return Path.cwd() / "reports"
 
 
-def chosen(names: tuple[str, ...], *, nightly: bool) -> list[Listed]:
-    """Return the scenarios named, or all; a nightly one only if it is asked for."""
+def chosen(names: tuple[str, ...], profile: Profile, *, nightly: bool) -> list[Listed]:
+    """Return the scenarios named, or all of the profile; all there are with `nightly`."""
     found = select(find_scenarios(), names)
     by_name = {name for name in names if "/" in name}
-    kept = [each for each in found if nightly or not each.scenario.nightly or each.name in by_name]
+    kept = [each for each in found if nightly or profile.has(each.scenario) or each.name in by_name]
     if not kept:
         raise UsageError("every scenario chosen is a nightly one; add --nightly to run it")
     return kept

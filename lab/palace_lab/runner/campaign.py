@@ -140,7 +140,7 @@ class Campaign:
                 chromadb = chromadb_for(release, order.releases)
                 row = _RowWork(listed, release, [])
                 for arm in listed.scenario.arms():
-                    n = order.profile.trials(arm)
+                    n = order.profile.trials(listed.scenario, arm)
                     cell = Cell(
                         listed, release, chromadb, arm, n, order.seed, order.size, STRETCH * n
                     )

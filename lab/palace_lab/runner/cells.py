@@ -31,15 +31,26 @@ _HASH_CHARACTERS_MIN = 20
 
 @dataclass(frozen=True)
 class Profile:
-    """How many trials an arm gets."""
+    """How many trials an arm gets.
+
+    With `nightly` the nightly scenarios are part of it, but for those that are not `in_ci`,
+    and their arms get that many trials.
+    """
 
     name: str
     off: int
     fixed: int
+    nightly: int = 0
 
-    def trials(self, arm: Arm) -> int:
-        """Return the number for one arm."""
+    def trials(self, scenario: Scenario, arm: Arm) -> int:
+        """Return the number for one arm of a scenario."""
+        if scenario.nightly and self.nightly:
+            return self.nightly
         return self.fixed if arm.role == "fixed" else self.off
+
+    def has(self, scenario: Scenario) -> bool:
+        """Tell whether a scenario is part of this profile without being asked for."""
+        return not scenario.nightly or (self.nightly > 0 and scenario.in_ci)
 
     def with_trials(self, n: int) -> Profile:
         """Return a profile with the same number for every arm."""
@@ -48,6 +59,7 @@ class Profile:
 
 PROFILES = {
     "quick": Profile("quick", off=5, fixed=5),
+    "ci": Profile("ci", off=5, fixed=5, nightly=1),
     "full": Profile("full", off=20, fixed=100),
     # For plans that are others in each trial: more of the same plan shows little.
     "campaign": Profile("campaign", off=20, fixed=2000),

@@ -1,0 +1,63 @@
+"""What each profile runs, and how often."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from palace_lab.catalog import find_scenarios
+from palace_lab.commands.prepare import chosen
+from palace_lab.errors import UsageError
+from palace_lab.runner.cells import PROFILES
+from palace_lab.scenario import SYSTEMS, Scenario
+
+LISTED = find_scenarios(Path(__file__).resolve().parents[1] / "scenarios")
+QUICK, CI, FULL = PROFILES["quick"], PROFILES["ci"], PROFILES["full"]
+
+
+def names(profile: str, *, nightly: bool = False) -> set[str]:
+    return {each.name for each in chosen((), PROFILES[profile], nightly=nightly)}
+
+
+def test_the_quick_profile_has_a_proof_of_every_system() -> None:
+    quick = names("quick")
+    proofs = {each.system for each in LISTED if each.name in quick and not each.scenario.is_guard}
+    assert proofs == set(SYSTEMS)
+
+
+def test_ci_has_all_of_quick_and_more_and_nightly_has_all() -> None:
+    assert names("quick") < names("ci") < names("quick", nightly=True)
+    assert names("full") == names("quick")
+    assert names("quick", nightly=True) == {each.name for each in LISTED}
+
+
+def test_what_ci_leaves_out_is_nightly_and_says_so() -> None:
+    out = {each.name for each in LISTED} - names("ci")
+    assert out == {each.name for each in LISTED if not each.scenario.in_ci}
+    assert all(each.scenario.nightly for each in LISTED if each.name in out)
+
+
+def test_a_name_is_enough_to_run_what_a_profile_leaves_out() -> None:
+    (named,) = chosen(("s1/by-lot",), QUICK, nightly=False)
+    assert named.name == "s1/by-lot"
+
+
+def test_ci_tries_a_nightly_scenario_less_often_and_the_others_as_quick_does() -> None:
+    slow = next(each.scenario for each in LISTED if each.scenario.nightly)
+    fast = next(each.scenario for each in LISTED if not each.scenario.nightly)
+    for arm in slow.arms():
+        assert CI.trials(slow, arm) < QUICK.trials(slow, arm)
+    for arm in fast.arms():
+        assert CI.trials(fast, arm) == QUICK.trials(fast, arm)
+    for scenario in (slow, fast):
+        fixed = next(arm for arm in scenario.arms() if arm.role == "fixed")
+        assert CI.with_trials(9).trials(scenario, fixed) == 9
+        assert FULL.trials(scenario, fixed) == 100
+
+
+def test_what_is_not_in_ci_has_to_be_nightly() -> None:
+    scenario: Scenario = LISTED[0].scenario
+    with pytest.raises(UsageError, match="nightly=True"):
+        replace(scenario, nightly=False, in_ci=False)
