@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from palace_lab.catalog import find_scenarios
+from palace_lab.catalog import Listed, find_scenarios
 from palace_lab.commands.ablate import _tell
 from palace_lab.errors import ExitCode
 from palace_lab.judge.ablation import CONTROL, KEPT, Ablation, Removal, Spot
@@ -99,6 +99,21 @@ def test_fixes_of_memories_and_of_sync_are_paired_and_tried_where_they_are_used(
     assert not ablation.concerns("sync_cap", plan)
     assert ablation.concerns("sync_cap", plan.changed(target="agent"))
     assert not ablation.concerns("lease", plan)
+
+
+def test_fixes_of_the_server_are_paired_and_tried_where_there_is_a_server() -> None:
+    fixes = ("stale_check", "refuse_writes", "self_restart")
+    assert len(ablation.couples(fixes)) == 3
+    assert ablation.couples(["stale_check", "lease"]) == []
+    for fix in fixes:
+        assert not ablation.concerns(fix, Plan(steps=()))
+        served = [each for each in LISTED if each.system == "s0" and concerned(fix, each)]
+        assert served
+
+
+def concerned(fix: str, listed: Listed) -> bool:
+    arm = listed.scenario.arms()[0]
+    return ablation.concerns(fix, listed.scenario.plan_for(arm, "", 0, Size(), listed.name))
 
 
 def test_every_scenario_gets_its_control_and_the_removals_that_concern_it() -> None:

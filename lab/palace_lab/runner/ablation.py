@@ -2,8 +2,8 @@
 
 Rules:
 - A fix of the knowledge graph is tried on plans that have one, one of embedding on plans with
-  texts, one of memories on plans with memories, one of sync on plans with a remote, and the others
-  on plans with drawers, which texts are.
+  texts, one of memories on plans with memories, one of sync on plans with a remote, one of the
+  server on plans with servers, and the others on plans with drawers, which texts are.
 - The trials of all removals have the same seeds, so that they differ in the fixes alone.
 - A race counts its trials like any other plan: what it shows, it shows; what not, with its n.
 """
@@ -22,16 +22,28 @@ from palace_lab.scenario import Scenario, Size
 from palace_store.fixes import KNOWN
 
 _TEXTS = frozenset({"texts"})
+_SERVERS = frozenset({"mcp"})
 #: By the first word of a fix: the targets that have what it is for. Any other is of drawers.
 _TARGETS = {
     "kg": frozenset({"triples", "mixed"}),
     "embedding": _TEXTS,
     "local": frozenset({"memories", "agent"}),
     "sync": frozenset({"agent"}),
+    "stale": _SERVERS,
+    "refuse": _SERVERS,
+    "self": _SERVERS,
 }
 _DRAWERS = frozenset({"palace", "mixed"}) | _TEXTS
 #: Fixes of memories and of sync may stand in for each other.
-_KINDS = {"kg": "graph", "embedding": "texts", "local": "memories", "sync": "memories"}
+_KINDS = {
+    "kg": "graph",
+    "embedding": "texts",
+    "local": "memories",
+    "sync": "memories",
+    "stale": "server",
+    "refuse": "server",
+    "self": "server",
+}
 
 
 def concerns(fix: str, plan: Plan) -> bool:
