@@ -284,6 +284,16 @@ def near(*, astray: Iterable[int] = (), foreign: Iterable[int] = ()) -> Evidence
     return evidence(observed(), answers=(("reader", "neighbours", value),))
 
 
+def beside_drawers(*listed: int, **values: Any) -> Evidence:
+    """Evidence of five texts beside ten drawers, in one palace and under the same numbers."""
+    told = call("add", 0, count=5, process="reader")
+    seen = observed("texts", listed=[*listed, *PROBES])
+    plan = Plan(processes=(Process("reader", target="texts"),), steps=())
+    return evidence(
+        observed(), seen, calls=[WROTE, told], plan=plan, texts=expect([told]), **values
+    )
+
+
 def claimed(*claims: Iterable[int], calls: Iterable[Call] = (WROTE,)) -> Evidence:
     """Evidence of processes that were told which texts they had stored."""
     answers = tuple(
@@ -322,6 +332,10 @@ FOUND = [
     Case("a second revision is lost with its drawer", "durable", "silent-row-loss",
          evidence(observed(listed=range(9)),
                   calls=[WROTE, call("upsert", 9, revision=1, at=3)])),
+    Case("an acknowledged text is not listed, a drawer of its number is", "durable",
+         "silent-row-loss", beside_drawers(0, 1, 2, 3)),
+    Case("a text nobody wrote is listed, a drawer of its number was written", "phantom", "phantom",
+         beside_drawers(0, 1, 2, 3, 4, 5)),
     Case("a drawer nobody wrote is listed", "phantom", "phantom",
          evidence(observed(listed=range(11)))),
     Case("a drawer with a foreign id is listed", "phantom", "phantom",
@@ -614,7 +628,16 @@ HEALTHY = {
     "a raw process misses by chance what another one finds": evidence(
         observed("chroma", missing=[3, 4], missing_again=[])
     ),
+    "texts are numbered apart from drawers": beside_drawers(0, 1, 2, 3, 4),
     # what living processes read
+    "… and counted apart from them": reading(
+        "count",
+        10,
+        WROTE,
+        call("add", 100, count=5, process="other"),
+        plan=Plan(processes=(Process("other", target="texts"),), steps=()),
+        expected=expect([WROTE]),
+    ),
     "a living process was told all there was": reading("listed", texts(DRAWERS), WROTE),
     "… counted it": reading("count", 10, WROTE),
     "… found it": reading("found", searched(), WROTE),

@@ -8,9 +8,10 @@ from palace_lab.checks.words import some
 
 def check(evidence: Evidence) -> list[Violation]:
     """Compare the texts that observers read with what was acknowledged."""
-    allowed = {**evidence.expected.may, **evidence.expected.must}
     violations = []
     for seen in evidence.observations:
+        expected = evidence.expected_by(seen.observer)
+        allowed = {**expected.may, **expected.must}
         listed = seen.value("listed") or {}
         wrong = {
             number: revision

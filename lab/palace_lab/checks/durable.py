@@ -14,7 +14,8 @@ def check(evidence: Evidence) -> list[Violation]:
         if listed is None or "numbers" not in listed:
             continue
         present = set(listed["numbers"])
-        lost = sorted(number for number in evidence.expected.must if number not in present)
+        expected = evidence.expected_by(seen.observer)
+        lost = sorted(number for number in expected.must if number not in present)
         if lost:
             violations.append(
                 Violation(

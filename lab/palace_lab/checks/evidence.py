@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from palace_lab.checks.expected import Expectation
+from palace_lab.checks.expected import NOTHING, Expectation
 from palace_lab.history.merge import Call
 from palace_lab.plan.model import Plan
 from palace_lab.processes.exits import Exit
+
+#: Targets that are about texts, which are numbered apart from drawers.
+OF_TEXTS = frozenset({"texts", "vectors"})
 
 LookPhase = Literal["ok", "fail", "info", "died", "hung"]
 
@@ -61,6 +64,15 @@ class Evidence:
     hangs: tuple[tuple[str, str, float], ...]  # process, operation, seconds waited
     baseline: Baseline | None = None
     answers: tuple[tuple[str, str, Any], ...] = ()  # process, operation, value: as they came
+    texts: Expectation = NOTHING
+
+    def expected_by(self, observer: str) -> Expectation:
+        """Return what an observer has to find: texts or drawers."""
+        return self.texts if observer in OF_TEXTS else self.expected
+
+    def about_texts(self, process: str) -> bool:
+        """Tell whether what a process writes are texts."""
+        return self.plan.target_of(process) in OF_TEXTS
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,10 @@ class Expectation:
         return frozenset(self.must) | frozenset(self.may) | self.gone
 
 
+#: Of what nobody tried to write.
+NOTHING = Expectation({}, {}, frozenset())
+
+
 @dataclass(frozen=True)
 class _Change:
     op: str

@@ -14,7 +14,8 @@ def check(evidence: Evidence) -> list[Violation]:
         listed = seen.value("listed")
         if listed is None or "numbers" not in listed:
             continue
-        allowed = set(evidence.expected.must) | set(evidence.expected.may)
+        expected = evidence.expected_by(seen.observer)
+        allowed = set(expected.must) | set(expected.may)
         phantoms = sorted(n for n in set(listed["numbers"]) - allowed if n < PROBE_FIRST)
         if phantoms or listed["foreign"]:
             names = some(phantoms) or ", ".join(listed["foreign"][:3])

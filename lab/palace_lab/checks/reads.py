@@ -26,7 +26,11 @@ def check(evidence: Evidence) -> list[Violation]:
     listed: dict[str, set[int]] = {}
     for call, value in sorted(_reads(evidence), key=lambda read: read[0].begin.time_ns):
         process, op = call.begin.process, call.begin.op
-        known = _before(call, evidence.calls)
+        of_texts = evidence.about_texts(process)
+        alike = [
+            each for each in evidence.calls if evidence.about_texts(each.begin.process) == of_texts
+        ]
+        known = _before(call, alike)
         sentences = list(_JUDGES[op](value, known, evidence.plan))
         if op == "listed":
             listed[process] = set(value["numbers"])

@@ -74,6 +74,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 return process
         return Process(name)
 
+    def target_of(self, name: str) -> str:
+        """Return the target of the process with this name."""
+        return self.process(name).target or self.target
+
     def process_names(self) -> list[str]:
         """Return every process the steps name, in the order they first appear."""
         return list(dict.fromkeys(_named(self.steps)))

@@ -128,7 +128,7 @@ class Cast:
             self._plan,
             self._directory,
             name,
-            target=process.target or self._plan.target,
+            target=self._plan.target_of(name),
             release=process.release or self._plan.release,
             fixes=self._plan.fixes if process.fixes is None else process.fixes,
             options=self.servers.options(name),

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from palace_lab.checks.evidence import Baseline, Evidence, Look, Observation
+from palace_lab.checks.evidence import OF_TEXTS, Baseline, Evidence, Look, Observation
 from palace_lab.checks.expected import PROBE_FIRST, Expectation, expect
 from palace_lab.errors import DeadlineError, LabError, WorkerDiedError
 from palace_lab.history.merge import Call
@@ -131,7 +131,10 @@ def look(
     baseline: Baseline | None = None,
 ) -> Evidence:
     """Return what fresh processes and the files say, with what the plan's processes were told."""
-    expected = expect(made, outcome.died_ns)
+    by_kind: dict[bool, list[Call]] = {True: [], False: []}
+    for call in made:
+        by_kind[plan.target_of(call.begin.process) in OF_TEXTS].append(call)
+    texts, drawers = (expect(by_kind[kind], outcome.died_ns) for kind in (True, False))
     surveys = {"before": survey(arena, plan, directory, "before", deadline)}
     observations = [
         observe(
@@ -139,7 +142,7 @@ def look(
             plan,
             directory,
             observer,
-            expected,
+            texts if observer in OF_TEXTS else drawers,
             deadline=deadline,
             round_=number,
             baseline=baseline,
@@ -150,7 +153,8 @@ def look(
     return Evidence(
         plan=plan,
         calls=made,
-        expected=expected,
+        expected=drawers,
+        texts=texts,
         observations=tuple(observations),
         surveys={label: found for label, found in surveys.items() if found is not None},
         exits=dict(outcome.exits),

@@ -35,7 +35,7 @@ class Servers:
         """Return the options of a process, with the interpreter of its server if it has one."""
         process = self._plan.process(name)
         options = dict(process.options)
-        if (process.target or self._plan.target) == TARGET:
+        if self._plan.target_of(name) == TARGET:
             release = process.release or self._plan.release
             options["python"] = str(self._environment(name, release, options).python)
             if options.get("transport") == "proxy":

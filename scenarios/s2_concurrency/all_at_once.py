@@ -1,0 +1,16 @@
+"""Sixteen processes of all five systems work on one palace for ten minutes, and nothing is lost."""
+
+from palace_lab.plan.everything import everything
+from palace_lab.scenario import Scenario
+from palace_store.fixes import Fixes
+
+scenario = Scenario(
+    system="s2",
+    reports=("mempalace#899", "mempalace#823", "mempalace#948", "memtomem#707", "memory-server"),
+    plan=lambda size: everything(size.processes or 16, size.drawers or 80),
+    off=Fixes.none(),
+    accepts={"*": ("index-ruined", "mixed-models", "locked")},
+    probability=0.9,
+    nightly=True,
+    in_ci=False,
+)
