@@ -42,6 +42,9 @@ LOOK_SECONDS_MAX = 60.0
 INSTALL_SECONDS_MAX = 1800.0
 PYTHON_END = (3, 14)
 
+#: All processors, and each scenario as often as it takes to see both arms; what is given wins.
+TEST_WORDS = ("-n", "logical", "--palace-trials", "2")
+
 USAGE = """\
 usage: python3 lab/bootstrap.py test [PYTEST ARGUMENT]...   the lab's tests, by pytest
        python3 lab/bootstrap.py WORD [ARGUMENT]...          palace-lab WORD, for example:
@@ -94,7 +97,7 @@ def prepare(words: list[str]) -> list[str]:
         os.set_inheritable(held, True)
     point_to(environment)
     if words[0] == "test":
-        return [str(environment / "bin" / "python"), "-m", "pytest", *words[1:]]
+        return [str(environment / "bin" / "python"), "-m", "pytest", *TEST_WORDS, *words[1:]]
     return [str(environment / "bin" / "palace-lab"), *words]
 
 

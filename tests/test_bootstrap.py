@@ -97,7 +97,8 @@ def test_words_go_to_palace_lab_and_test_goes_to_pytest(clone: Path, installs: l
     ]
     with pytest.raises(Exec) as became:
         bootstrap.main(["test", "-q"])
-    assert became.value.args[0] == [str(environment / "bin" / "python"), "-m", "pytest", "-q"]
+    python = str(environment / "bin" / "python")
+    assert became.value.args[0] == [python, "-m", "pytest", *bootstrap.TEST_WORDS, "-q"]
 
 
 def test_it_installs_once_until_lock_or_project_change(clone: Path, installs: list[Path]) -> None:

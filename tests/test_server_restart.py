@@ -31,7 +31,8 @@ from server_bench import DEADLINE_S, NEXT, NOW, Server, Site, ok, play, refused
 
 pytestmark = [pytest.mark.slow, pytest.mark.s0]
 
-MODES = ("auto", "legacy")
+#: The protocol without and with the handshake; one of the two is enough for a pull request.
+MODES = ("auto", pytest.param("legacy", marks=pytest.mark.nightly))
 GREETING = {
     "id": 0,
     "method": "initialize",
@@ -168,7 +169,7 @@ def test_a_new_program_that_does_not_start_costs_no_connection(mode: str, server
     play(server, story, mode)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_of_many_calls_through_several_restarts_each_is_answered_once(
     mode: str, server: Server
 ) -> None:
