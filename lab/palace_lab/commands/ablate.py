@@ -9,6 +9,13 @@ from pathlib import Path
 
 import click
 
+from palace_lab.commands.options import (
+    jobs_option,
+    offline_option,
+    releases_option,
+    report_dir_option,
+    seed_option,
+)
 from palace_lab.commands.prepare import (
     chosen,
     needed,
@@ -31,20 +38,20 @@ from palace_lab.report.words import shown_path
 from palace_lab.runner import ablation
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.campaign import Campaign, Order
-from palace_lab.runner.cells import SEED_VARIABLE, Profile, campaign_seed
+from palace_lab.runner.cells import Profile, campaign_seed
 
 
 @click.command("ablate")
 @click.argument("names", nargs=-1, metavar="[SCENARIO|SYSTEM]...")
 @click.option("--fix", "fixes", multiple=True, help="Only this fix; may be repeated.")
-@click.option("--release", "releases", multiple=True, help="Only this chromadb; may be repeated.")
+@releases_option
 @click.option("--nightly", is_flag=True, help="Also the scenarios that take longer.")
 @click.option("--trials", type=click.IntRange(1, 1000), default=3, show_default=True)
-@click.option("--seed", type=int, help=f"Default: ${SEED_VARIABLE}, else 1.")
-@click.option("--jobs", type=click.IntRange(1, 64), help="Trials at once; default: cores.")
-@click.option("--report-dir", type=click.Path(path_type=Path), help="Default: ./reports.")
+@seed_option
+@jobs_option
+@report_dir_option
 @resume_option
-@click.option("--offline", is_flag=True, help="Use only environments that are built already.")
+@offline_option
 def ablate_command(
     names: tuple[str, ...],
     fixes: tuple[str, ...],

@@ -8,6 +8,13 @@ from pathlib import Path
 
 import click
 
+from palace_lab.commands.options import (
+    jobs_option,
+    offline_option,
+    releases_option,
+    report_dir_option,
+    seed_option,
+)
 from palace_lab.commands.prepare import (
     chosen,
     needed,
@@ -26,24 +33,24 @@ from palace_lab.report.terminal import RunProgress
 from palace_lab.report.words import shown_path
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.campaign import Campaign, Order
-from palace_lab.runner.cells import PROFILES, SEED_VARIABLE, campaign_seed
+from palace_lab.runner.cells import PROFILES, campaign_seed
 from palace_lab.scenario import Size
 
 
 @click.command("run")
 @click.argument("names", nargs=-1, metavar="[SCENARIO|SYSTEM]...")
 @click.option("--profile", type=click.Choice(sorted(PROFILES)), default="quick", show_default=True)
-@click.option("--release", "releases", multiple=True, help="Only this chromadb; may be repeated.")
+@releases_option
 @click.option("--nightly", is_flag=True, help="Also the scenarios that take longer.")
 @click.option("--processes", type=click.IntRange(1, 64), help="For scenarios that scale.")
 @click.option("--triples", type=click.IntRange(1, 100_000), help="Triples for each process.")
 @click.option("--drawers", type=click.IntRange(1, 100_000), help="Drawers for each process.")
 @click.option("--trials", type=click.IntRange(1, 100_000), help="Trials an arm, for all arms.")
-@click.option("--seed", type=int, help=f"Default: ${SEED_VARIABLE}, else 1.")
-@click.option("--jobs", type=click.IntRange(1, 64), help="Trials at once; default: cores.")
-@click.option("--report-dir", type=click.Path(path_type=Path), help="Default: ./reports.")
+@seed_option
+@jobs_option
+@report_dir_option
 @resume_option
-@click.option("--offline", is_flag=True, help="Use only environments that are built already.")
+@offline_option
 def run_command(
     names: tuple[str, ...],
     profile: str,

@@ -1,0 +1,23 @@
+"""The options that commands share, so that one word means the same to all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from palace_lab.runner.cells import SEED_VARIABLE
+
+releases_option = click.option(
+    "--release", "releases", multiple=True, help="Only this chromadb; may be repeated."
+)
+seed_option = click.option("--seed", type=int, help=f"Default: ${SEED_VARIABLE}, else 1.")
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(1, 64), help="Trials at once; default: cores."
+)
+report_dir_option = click.option(
+    "--report-dir", type=click.Path(path_type=Path), help="Default: ./reports."
+)
+offline_option = click.option(
+    "--offline", is_flag=True, help="Use only environments that are built already."
+)
