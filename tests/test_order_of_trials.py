@@ -27,6 +27,12 @@ def test_a_race_is_spread_over_the_run() -> None:
     assert names == ["plain", "plain", "race", "plain", "plain", "plain", "race", "plain"]
 
 
+def test_the_arms_of_a_row_take_turns() -> None:
+    one = row("off", None, 3, 1)
+    one.cells += row("fixed", None, 2, 0).cells
+    assert places([one]) == [("fixed", 0), ("off", 1), ("fixed", 1), ("off", 2)]
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from([None, 0.5]), st.integers(0, 20), st.integers(0, 20)),

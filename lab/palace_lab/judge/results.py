@@ -102,7 +102,8 @@ class RunResult:
     seconds: float
     leaks: tuple[str, ...] = ()
     interrupted: bool = False
-    unfinished: tuple[str, ...] = field(default=())  # what an interrupted run did not get to
+    unfinished: tuple[str, ...] = field(default=())  # what it did not get to, and why it ended
+    until_decided: bool = True  # races went on until the test decided; else n was given
 
     @property
     def written_bytes(self) -> int:
@@ -119,6 +120,8 @@ class RunResult:
         if self.interrupted:
             return ExitCode.INTERRUPTED
         codes = {arm.verdict.exit_code for row in self.rows for arm in row.arms}
+        if self.unfinished:
+            codes.add(ExitCode.UNKNOWN)
         if self.leaks:
             codes.add(ExitCode.LEAK)
         if any(row.refused for row in self.rows):

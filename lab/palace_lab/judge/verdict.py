@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from palace_lab.checks.signatures import members
@@ -94,6 +94,15 @@ def judge(
     if role == "as-reported":
         return _judge_reported(tried)
     return _judge_off(role, tried, accepts, probability)
+
+
+def restated(verdict: Verdict, *, n_fixed: bool) -> Verdict:
+    """Return a verdict with the 95 % interval that holds for how its number of trials came about.
+
+    `n_fixed`: it was fixed beforehand; else anything may have ended the trials.
+    """
+    low, high = (interval if n_fixed else running_interval)(verdict.k, verdict.n)
+    return replace(verdict, low=low, high=high)
 
 
 def _outcomes(role: Role, tried: Sequence[Tried]) -> tuple[tuple[str, int], ...]:

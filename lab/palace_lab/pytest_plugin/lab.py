@@ -25,7 +25,7 @@ from palace_lab.pytest_plugin import TRIALS
 from palace_lab.report.rundir import RunDirectory
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.bench import Bench, why_refused
-from palace_lab.runner.cells import STRETCH, Cell, campaign_seed, chromadb_for
+from palace_lab.runner.cells import Cell, campaign_seed, chromadb_for, most_trials
 from palace_lab.scenario import RELEASES, SQLITE, Arm, Size
 
 
@@ -99,7 +99,7 @@ class Settings:
             self.trials,
             self.seed,
             self.size,
-            STRETCH * self.trials,
+            most_trials(self.trials, case.arm),
         )
 
 

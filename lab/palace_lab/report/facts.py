@@ -27,7 +27,7 @@ from palace_lab.report.words import (
 #: How many different contradictions of one arm the reports for people show.
 SENTENCES_MAX = 3
 #: Files and folders of a run's directory, in the order they are named.
-FILES = ("summary.md", "junit.xml", "results.jsonl", "plans", "histories")
+FILES = ("summary.md", "repro.md", "junit.xml", "results.jsonl", "plans", "histories")
 
 #: Verdicts about something that did not happen, or not every time.
 _NOTHING_HAPPENED = ("GONE", "VACUOUS", "FLAKY")
@@ -45,9 +45,10 @@ class Block:
 
 def rests_on(result: RunResult) -> str:
     """Return what the table rests on: profile, trials an arm, seed."""
+    races = ", races until decided" if result.until_decided else ""
     return (
         f"profile {result.profile}: {result.trials_off} trials of each arm that must fail, "
-        f"{result.trials_fixed} of each fixed arm, races until decided · k/n: failed of tried · "
+        f"{result.trials_fixed} of each fixed arm{races} · k/n: failed of tried · "
         f"seed {result.seed}"
     )
 
@@ -90,6 +91,8 @@ def blocks(result: RunResult, directory: Path) -> list[Block]:
     if result.interrupted:
         rest = tuple(one_line(name) for name in result.unfinished)
         found.append(Block("interrupted; not got to", rest or ("nothing: every row is complete",)))
+    elif result.unfinished:
+        found.append(Block("out of time; not got to", tuple(map(one_line, result.unfinished))))
     return found
 
 

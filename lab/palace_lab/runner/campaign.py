@@ -3,30 +3,34 @@
 Rules:
 - Rows are worked on in the order of the table, so that the first verdict comes early.
 - A trial that an earlier, interrupted run of the same campaign has recorded is not done again.
+- When the time budget is used up no trial begins any more; what is under way is finished.
 - Ctrl-C ends every process at once; what is finished is kept and shown.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from palace_lab.catalog import Listed
 from palace_lab.judge.results import Row, RunResult, TrialRecord
+from palace_lab.judge.verdict import Role
 from palace_lab.report.records import ResultsFile
 from palace_lab.report.rundir import RunDirectory
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.bench import Bench, why_refused
 from palace_lab.runner.cells import (
-    STRETCH,
+    STRETCHED,
     Cell,
     Profile,
     chromadb_for,
     make_row,
+    most_trials,
     shown_releases,
 )
 from palace_lab.scenario import Size
@@ -58,6 +62,8 @@ class Order:
     size: Size = field(default_factory=Size)
     jobs: int = 2
     no_tracing: str = ""  # why crash points cannot be used here
+    stretched: Collection[Role] = STRETCHED  # arms of a race that go on until it is decided
+    budget_s: float = math.inf
 
 
 @dataclass
@@ -72,6 +78,7 @@ class _RowWork:
 def _spread(rows: list[_RowWork]) -> list[tuple[Cell, int]]:
     """Return the trials still to be done, those of races evenly among the others.
 
+    The arms of a row take turns, so that a budget that runs out has given each its share.
     A race ruins an index in many ways, one of which is a reader that never answers: it waits until
     its deadline and uses no processor, so two of them side by side would leave the machine idle.
     """
@@ -81,9 +88,9 @@ def _spread(rows: list[_RowWork]) -> list[tuple[Cell, int]]:
             (cell, index)
             for row in rows
             if (row.listed.scenario.probability is not None) == is_race
+            for index in range(max((cell.wanted for cell in row.cells), default=0))
             for cell in row.cells
-            for index in range(cell.wanted)
-            if index not in cell.records
+            if index < cell.wanted and index not in cell.records
         ]
         placed += [((n + 0.5) / len(trials), *trial) for n, trial in enumerate(trials)]
     return [(cell, index) for _, cell, index in sorted(placed, key=lambda each: each[0])]
@@ -115,6 +122,8 @@ class Campaign:
         try:
             self._show_finished()
             while queue or running:
+                if time.monotonic() - self._began >= self._order.budget_s:
+                    queue.clear()
                 while queue and len(running) < self._order.jobs:
                     cell, index = queue.popleft()
                     running[pool.submit(self._bench.trial, cell, index)] = cell
@@ -141,9 +150,8 @@ class Campaign:
                 row = _RowWork(listed, release, [])
                 for arm in listed.scenario.arms():
                     n = order.profile.trials(listed.scenario, arm)
-                    cell = Cell(
-                        listed, release, chromadb, arm, n, order.seed, order.size, STRETCH * n
-                    )
+                    most = most_trials(n, arm, order.stretched)
+                    cell = Cell(listed, release, chromadb, arm, n, order.seed, order.size, most)
                     row.refused = row.refused or why_refused(
                         cell.undisturbed_plan(), order.releases, order.refused, order.no_tracing
                     )
@@ -178,6 +186,9 @@ class Campaign:
                 self._progress.row_done(make_row(row.listed, row.release, row.cells, row.refused))
 
     def _result(self, *, interrupted: bool) -> RunResult:
+        if not interrupted:  # a row that the budget has cut short tells what it has
+            for row in self._rows:
+                row.shown = row.shown or any(cell.records for cell in row.cells)
         finished = [row for row in self._rows if row.shown]
         unfinished = [f"{row.listed.name} on {row.release}" for row in self._rows if not row.shown]
         profile = self._order.profile
@@ -193,4 +204,5 @@ class Campaign:
             leaks=tuple(self._arena.leaks()),
             interrupted=interrupted,
             unfinished=tuple(unfinished),
+            until_decided=bool(self._order.stretched),
         )

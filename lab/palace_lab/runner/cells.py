@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from palace_lab.catalog import Listed
 from palace_lab.errors import LabError, UsageError
 from palace_lab.judge.results import ArmResult, Row, TrialRecord
-from palace_lab.judge.statistics import SequentialTest
-from palace_lab.judge.verdict import Tried, judge
+from palace_lab.judge.statistics import Decision, SequentialTest
+from palace_lab.judge.verdict import Role, Tried, Verdict, judge
 from palace_lab.plan import steps
 from palace_lab.plan.drawn import Drawn
 from palace_lab.plan.model import Plan
@@ -25,6 +25,8 @@ from palace_lab.scenario import SQLITE, Arm, Scenario, Size
 SEED_VARIABLE = "PALACE_LAB_SEED"
 #: A race may take this many times the profile's trials before it is called undecided.
 STRETCH = 6
+#: The arms of a race that are stretched, unless a run asks for others.
+STRETCHED: frozenset[Role] = frozenset({"off", "wrong"})
 #: A longer text is no number a person would type but a commit's hash.
 _HASH_CHARACTERS_MIN = 20
 
@@ -77,7 +79,7 @@ class Cell:
     wanted: int
     seed: int
     size: Size
-    wanted_most: int = 0  # a race may be stretched to this
+    wanted_most: int = 0  # a race may be stretched to this; see `most_trials`
     records: dict[int, TrialRecord] = field(default_factory=dict)
     started: int = 0
     _resolved: dict[int, int] | None = None
@@ -121,36 +123,49 @@ class Cell:
 
     def stretch(self) -> bool:
         """Ask for more trials if this is a race that is not decided; tell whether it was."""
-        probability = self.listed.scenario.probability
-        if probability is None or self.arm.role not in ("off", "wrong"):
+        if self.listed.scenario.probability is None or self.wanted >= self.wanted_most:
             return False
-        if self.wanted >= self.wanted_most:
-            return False
-        k = sum(1 for trial in self.tried() if self.accepts_trial(trial))
-        if SequentialTest(probability).decide(k, len(self.records)) != "undecided":
+        if self.decision(self._judge()) != "undecided":
             return False
         self.wanted += 1
         return True
 
-    def accepts_trial(self, trial: Tried) -> bool:
-        """Tell whether a trial shows a failure the scenario lists."""
-        verdict = judge("off", [trial], accepts=self.accepts(), probability=None)
-        return verdict.k == 1
+    def decision(self, verdict: Verdict) -> Decision:
+        """Return what the trials so far say of the declared probability of a failure.
+
+        What shows every time has the probability 1.
+        """
+        probability = self.listed.scenario.probability
+        return SequentialTest(1.0 if probability is None else probability).decide(
+            verdict.k, verdict.n
+        )
 
     def accepts(self) -> frozenset[str]:
         """Return what the off arm may fail with."""
         return self.listed.scenario.accepted_on(self.release)
 
     def result(self) -> ArmResult:
-        """Judge the trials so far."""
-        verdict = judge(
+        """Judge the trials so far; fewer than wanted are UNKNOWN, unless they decide as well."""
+        verdict = self._judge()
+        cut = verdict.n < self.wanted
+        if cut and (not verdict.n or (verdict.good and self.decision(verdict) == "undecided")):
+            reason = f"{verdict.n} of {self.wanted} trials were made, which decides nothing"
+            verdict = replace(verdict, name="UNKNOWN", reason=reason)
+        records = tuple(record for _, record in sorted(self.records.items()))
+        return ArmResult(self.arm.role, verdict, records)
+
+    def _judge(self) -> Verdict:
+        return judge(
             self.arm.role,
             self.tried(),
             accepts=self.accepts(),
             probability=self.listed.scenario.probability,
         )
-        records = tuple(record for _, record in sorted(self.records.items()))
-        return ArmResult(self.arm.role, verdict, records)
+
+
+def most_trials(n: int, arm: Arm, stretched: Collection[Role] = STRETCHED) -> int:
+    """Return how many trials an arm of a race may get that begins with `n`."""
+    return STRETCH * n if arm.role in stretched else n
 
 
 def put_points(plan: Plan, recorded: dict[int, int]) -> Plan:
