@@ -106,16 +106,17 @@ def select(scenarios: Iterable[Listed], names: Iterable[str]) -> list[Listed]:
     for name in wanted:
         matching = [each for each in every if name in (each.name, each.system)]
         if not matching:
-            raise UsageError(_unknown(name, [each.name for each in every]))
+            raise UsageError(unknown("scenario", name, [each.name for each in every]))
         chosen.extend(each for each in matching if each not in chosen)
     return chosen
 
 
-def _unknown(name: str, known: list[str]) -> str:
+def unknown(what: str, name: str, known: list[str]) -> str:
+    """Return the sentence that refuses a name, with the known ones that are close to it."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     close += [each for each in known if name and name in each and each not in close]
     hint = f"; did you mean {', '.join(close[:3])}?" if close else ""
-    return f"there is no scenario named {name!r}{hint} (`palace-lab list` shows all {len(known)})"
+    return f"there is no {what} named {name!r}{hint} (`palace-lab list` shows all {len(known)})"
 
 
 def _is_one(path: Path) -> bool:

@@ -15,6 +15,7 @@ from palace_lab.commands.bench import bench_command
 from palace_lab.commands.hop import hop_command
 from palace_lab.commands.listing import list_command
 from palace_lab.commands.replay import replay_command
+from palace_lab.commands.repro import repro_command
 from palace_lab.commands.run import run_command
 from palace_lab.commands.sweep import sweep_command
 from palace_lab.environments.commands import envs
@@ -37,6 +38,7 @@ COMMANDS = (
     run_command,
     list_command,
     replay_command,
+    repro_command,
     sweep_command,
     hop_command,
     ablate_command,

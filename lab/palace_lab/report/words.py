@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +29,10 @@ Tone = Literal["good", "told", "bad", "quiet"]
 BOUND_N_MIN = 20
 #: A sentence is cut here in the reports for people; results.jsonl has all of it.
 SENTENCE_CHARACTERS_MAX = 600
+
+#: The end of a path that says what a file is and nothing about whose it is.
+_TELLING = re.compile(r"[\w-]+\.(?:bin|json|jsonl|pickle|py|sqlite3)")
+_IN_PATH = r"[^\s/'\"`:,;()<>|]"
 
 _MINUTE_S = 60
 _KILO = 1000
@@ -161,6 +166,22 @@ def shown_path(path: Path) -> str:
     absolute, here = os.path.abspath(path), os.getcwd()  # noqa: PTH100, PTH109 - a symlink such as `latest` stays as it was typed
     inside = os.path.commonpath((absolute, here)) == here
     return shlex.quote(os.path.relpath(absolute, here) if inside else absolute)
+
+
+def without_paths(text: str, private: Iterable[Path] = ()) -> str:
+    """Return text that names no place of this machine: of a path only what kind of file it was.
+
+    `private` are places that are not shown even where they do not look like a path of two names.
+    """
+    named = sorted({str(each) for each in private if each.name}, key=len, reverse=True)
+    starts = [rf"{re.escape(each)}(?![\w-])" for each in named]
+    starts.append(rf"(?<![\w.…])~?/{_IN_PATH}+(?=/)")
+    return re.sub(rf"(?:{'|'.join(starts)})(?:/{_IN_PATH}*)*", _shortened, text)
+
+
+def _shortened(found: re.Match[str]) -> str:
+    name = found[0].rpartition("/")[2]
+    return f"…/{name}" if _TELLING.fullmatch(name) else "…"
 
 
 def _shown(character: str) -> str:
