@@ -6,7 +6,7 @@ from palace_store.fixes import Fixes
 
 scenario = Scenario(
     system="s2",
-    reports=("mempalace#899", "mempalace#823", "mempalace#948", "memtomem#707", "memory-server"),
+    reports=("mempalace#948",),
     plan=lambda size: everything(size.processes or 16, size.drawers or 80),
     off=Fixes.none(),
     accepts={"*": ("index-ruined", "mixed-models", "locked")},
