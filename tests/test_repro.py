@@ -210,6 +210,9 @@ class Played:
     def leaks(self) -> tuple[str, ...]:
         return ()
 
+    def interrupt(self) -> None:
+        pass
+
     def _trial(self, cell: Cell, index: int) -> TrialRecord:
         self.now_s += 1.0
         self.done.append((cell.arm.role, index))
@@ -299,7 +302,7 @@ def test_the_command_it_prints_is_one_that_does_the_same(played: Played) -> None
 def test_a_number_that_is_given_is_kept_to(played: Played) -> None:
     played.repro("-n", "3")
     assert played.counts() == {"off": 3, "as-reported": 3, "fixed": 3}
-    assert "3 trials, as was fixed beforehand" in played.markdown()
+    assert "Trials of each arm: 3, fixed beforehand" in played.markdown()
 
 
 @pytest.mark.parametrize("played", [0.3], indirect=True)
@@ -379,6 +382,20 @@ def test_a_race_that_shows_too_rarely_is_not_reproduced(played: Played) -> None:
     played.shows["off"] = lambda index: "locked" if index == 3 else "held"
     assert played.repro() == ExitCode.VACUOUS
     assert "| off | NOT REPRODUCED | 1/" in played.markdown()
+
+
+def test_interrupted_it_prints_nothing_to_paste_and_how_to_go_on(
+    played: Played, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: int) -> str:
+        raise KeyboardInterrupt
+
+    played.shows["fixed"] = interrupt
+    assert played.repro() == ExitCode.INTERRUPTED
+    out, err = capsys.readouterr()
+    assert not out
+    assert "go on: palace-lab repro --resume reports/" in err
+    assert "It was interrupted before these were decided:" in played.markdown()
 
 
 def test_it_goes_on_where_it_was(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
@@ -494,8 +511,10 @@ def test_intervals_hold_for_how_the_trials_ended(tmp_path: Path) -> None:
     for n_given, bounds in ((4, interval), (None, running_interval), (5, running_interval)):
         for each in restate(raced, n_given).rows[0].arms:
             assert (each.verdict.low, each.verdict.high) == bounds(each.verdict.k, 4)
-    assert "as was fixed beforehand" in repro_text(raced, made(tmp_path, n=4))
-    assert "as was fixed beforehand" not in repro_text(raced, made(tmp_path, n=5))
+    assert "fixed beforehand" in repro_text(raced, made(tmp_path, n=4))
+    cut = repro_text(raced, made(tmp_path, n=5))
+    assert "Of the 5 trials of each arm some were not made" in cut
+    assert "fixed beforehand" not in cut
 
 
 def test_one_trial_goes_with_it_in_full(played: Played) -> None:

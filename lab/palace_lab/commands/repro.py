@@ -142,9 +142,11 @@ def repro_command(
         progress.finish(result, directory.path)
     if result.interrupted:
         console.say(f"go on: palace-lab repro --resume {shown_path(directory.path)}", hang=2)
-    console.say(f"to paste into the report, also in {shown_path(directory.path / NAME)}:", "bold")
-    console.say()
-    Console().write(Text(text.rstrip("\n")))
+    if result.rows:  # else it was interrupted, or out of time, before there was anything to tell
+        where = shown_path(directory.path / NAME)
+        console.say(f"to paste into the report, also in {where}:", "bold")
+        console.say()
+        Console().write(Text(text.rstrip("\n")))
     return int(result.exit_code)
 
 

@@ -150,12 +150,12 @@ def _legend(result: RunResult, made: Reproduction) -> str:
     lines = [f"- {ARM_NAMES[role]}: {_MEANINGS[role]}" for role in roles]
     if not lines:
         return ""
-    if made.n_given is not None and all(
-        arm.verdict.n == made.n_given for row in result.rows for arm in row.arms
-    ):
-        how = (
-            f"Each arm got {made.n_given} trials, as was fixed beforehand; the intervals are exact."
-        )
+    n = made.n_given
+    whole = all(arm.verdict.n == n for row in result.rows for arm in row.arms)
+    if n is not None and whole:
+        how = f"Trials of each arm: {n}, fixed beforehand; the intervals are exact."
+    elif n is not None:
+        how = f"Of the {n} trials of each arm some were not made; the intervals hold all the same."
     else:
         how = (
             f"An arm's trials ended when a sequential test had decided, after {result.trials_off} "
