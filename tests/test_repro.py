@@ -284,7 +284,7 @@ def test_what_is_there_to_paste_goes_to_standard_output_and_the_rest_does_not(
     assert "trials/s" in err
     assert "REPRODUCED 5/5" in err
     assert "\x1b" not in out + err
-    assert "| off | REPRODUCED | 5/5 |" in out
+    assert "| off | REPRODUCED | 5/5 | 38-100 % | locked 5 |" in out  # not 47: no n was fixed
     assert "| as reported | OBSERVED | 0/5 |" in out
     assert "| fixed | HELD | 0/5 |" in out
     assert "| 2.0 s |" in out  # the median of 0, 1, 2, 3, 4
@@ -303,6 +303,7 @@ def test_a_number_that_is_given_is_kept_to(played: Played) -> None:
     played.repro("-n", "3")
     assert played.counts() == {"off": 3, "as-reported": 3, "fixed": 3}
     assert "Trials of each arm: 3, fixed beforehand" in played.markdown()
+    assert "| off | REPRODUCED | 3/3 | 29-100 % |" in played.markdown()
 
 
 @pytest.mark.parametrize("played", [0.3], indirect=True)
@@ -468,6 +469,8 @@ def test_what_the_library_says_cannot_leave_its_block(tmp_path: Path) -> None:
     assert "<b>" not in outside
     assert "\x1b" not in text
     assert outside.count("</details>") == outside.count("<details>") == 1
+    refused = repro_text(result(refused="```"), made(tmp_path))
+    assert "Made with:" in outside_of_fences(refused)
 
 
 def test_no_text_names_a_place_of_this_machine(tmp_path: Path) -> None:
