@@ -12,7 +12,7 @@ from palace_lab.environments import known_releases
 from palace_lab.errors import UsageError
 from palace_lab.plan import Plan, steps
 from palace_lab.plan.model import Process
-from palace_lab.scenario import SQLITE, Arm, Scenario, Size, Wrong
+from palace_lab.scenario import RELEASES, SQLITE, Arm, Scenario, Size, Wrong
 from palace_store.fixes import Fixes
 
 REAL = find_scenarios(Path(__file__).parents[1] / "scenarios")
@@ -72,6 +72,7 @@ def test_what_makes_no_sense_is_refused(values: dict[str, Any], words: str) -> N
         ({">=1.0,<1.5": "locked"}, "1.5.9", set()),
         ({">=1.0": "locked"}, "0.5.23", set()),
         ({">=1.0": "locked"}, SQLITE, set()),
+        ({">=1.0": "locked"}, "1.6.0rc1", {"locked"}),
         ({">=1.0": "locked"}, "1.10.0", {"locked"}),
         ({"*": "locked", ">=1.0": ("finding-id", "index-ruined")}, "1.3.7",
          {"locked", "finding-id", "index-ruined"}),
@@ -81,6 +82,23 @@ def test_what_is_accepted_on_a_release(
     accepts: dict[str, str | tuple[str, ...]], release: str, accepted: set[str]
 ) -> None:
     assert scenario(accepts=accepts).accepted_on(release) == accepted
+
+
+@pytest.mark.parametrize(
+    ("releases", "rows"),
+    [
+        (RELEASES, ["0.5.23", "0.6.3", "1.0.21", "1.3.7", "1.5.7", "1.5.9", "1.6.0rc1", "1.6.0"]),
+        (("1.0.21", "1.5.9"), ["1.0.21", "1.3.7", "1.5.7", "1.5.9", "1.6.0rc1", "1.6.0"]),
+        (("0.6.3",), ["0.6.3"]),
+        (("0.6.3", "1.0.21"), ["0.6.3", "1.0.21", "1.3.7", "1.5.7"]),
+        (("1.5.9",), ["1.5.9", "1.6.0rc1", "1.6.0"]),
+        (("1.5.7",), ["1.5.7", "1.6.0rc1", "1.6.0"]),
+    ],
+)
+def test_which_releases_have_a_row(releases: tuple[str, ...], rows: list[str]) -> None:
+    made = scenario(releases=releases)
+    every = ["0.5.23", "0.6.3", "1.0.21", "1.3.7", "1.5.7", "1.5.9", "1.6.0rc1", "1.6.0"]
+    assert [release for release in every if made.runs_on(release)] == rows
 
 
 # Arms --------------------------------------------------------------------------------------------

@@ -108,10 +108,20 @@ class Scenario:
         return self.off is None
 
     def runs_on(self, release: str) -> bool:
-        """Tell whether a release has a row: a listed one, or another not older than the oldest."""
+        """Tell whether a release has a row: a listed one, or another that lies among these.
+
+        Another has one if it is not older than the oldest listed, and has not reached the quick
+        profile's release that follows on the newest listed: that one was left out for a reason.
+        """
         if release in RELEASES or SQLITE in self.releases:
             return release in self.releases
-        return self.releases == RELEASES or Version(release) >= Version(self.releases[0])
+        if self.releases == RELEASES:
+            return True
+        oldest, newest, asked = map(Version, (self.releases[0], self.releases[-1], release))
+        later = [each for each in map(Version, RELEASES) if each > newest]
+        # A pair that was reported is no bound: what has happened to it may happen to a newer one.
+        bounded = later if self.releases[-1] in RELEASES else []
+        return oldest <= asked and all(asked < each for each in bounded)
 
     def arms(self) -> list[Arm]:
         """Return the arms in the order of the table."""
@@ -171,4 +181,4 @@ def _covers(specifier: str, release: str) -> bool:
     if SQLITE in (release, specifier):
         return False
     text = specifier if specifier[:1] in "<>=!~" else f"=={specifier}"
-    return release in SpecifierSet(text)
+    return SpecifierSet(text).contains(release, prereleases=True)
