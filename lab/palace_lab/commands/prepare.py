@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
+from packaging.version import Version
 
 from palace_lab.catalog import Listed, find_scenarios, select
 from palace_lab.environments import Environment, ensure, resolve_release
@@ -36,7 +37,7 @@ def provide(
 def resolve_all(texts: Iterable[str]) -> list[str]:
     """Return known releases for what a user typed, each once, in the order of release."""
     resolved = {resolve_release(text) for text in texts}
-    return sorted(resolved, key=lambda text: [int(part) for part in text.split(".")])
+    return sorted(resolved, key=Version)
 
 
 def why_no_tracing() -> str:
@@ -94,6 +95,8 @@ def run_directory(
     directory = RunDirectory.create(report_dir or default_reports())
     given = click.get_current_context().params
     asked = {name: value for name, value in given.items() if name not in _NOT_ASKED}
+    if "releases" in asked:
+        asked["releases"] = resolve_all(asked["releases"])  # the newest may be another by then
     directory.note_asked({**asked, "names": names, "seed": seed})
     return directory
 

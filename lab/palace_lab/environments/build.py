@@ -16,8 +16,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from palace_lab.environments import catalog
 from palace_lab.environments.interpreters import Interpreter, find_interpreter, find_uv
 from palace_lab.errors import RefusedError
@@ -51,9 +49,7 @@ class Environment:
 
 def environments_home(home: Path | None = None) -> Path:
     """Return the directory environments are in, below `home`, PALACE_LAB_HOME or the cache."""
-    chosen = home or os.environ.get("PALACE_LAB_HOME")
-    base = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("palace-lab")
-    return base.absolute() / "environments"
+    return catalog.lab_home(home) / "environments"
 
 
 def ensure(

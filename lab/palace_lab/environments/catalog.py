@@ -1,23 +1,31 @@
 """The catalogue: which releases of chromadb can be put under test, and on which Python.
 
-A release is known when its lock lies in `locks/`, so adding one edits nothing else. The Python
-bounds are those of the wheels on the package index, so that no environment needs a compiler:
-chroma-hnswlib 0.7.6, which 0.5 and 0.6 need, has wheels up to 3.12; 1.0 and later have stable
-ABI wheels of their own, and the lab itself ends before 3.14.
+A release is known when its lock lies in `locks/`, so adding one edits nothing else. One that the
+package index was asked for (`newest`) has its lock beside the environments of this user, where a
+note says which release the word stands for until the index is asked again.
+
+The Python bounds are those of the wheels on the package index, so that no environment needs a
+compiler: chroma-hnswlib 0.7.6, which 0.5 and 0.6 need, has wheels up to 3.12; 1.0 and later have
+stable ABI wheels of their own, and the lab itself ends before 3.14.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import platformdirs
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from palace_lab.errors import UsageError
 
 LOCKS = Path(__file__).parent / "locks"
+
+#: What stands for the newest release on the package index, and for a pre-release newer than that.
+NEWEST, NEWEST_PRE = "newest", "newest-pre"
 
 #: One release per format on disk; what a pull request runs.
 QUICK_RELEASES = ("0.6.3", "1.0.21", "1.5.9")
@@ -39,9 +47,25 @@ _NEAREST_MAX = 2
 
 def known_releases() -> tuple[str, ...]:
     """Return the releases that have a lock, oldest first."""
-    names = (path.name for path in LOCKS.glob("chroma-*.txt"))
-    releases = (name.removeprefix("chroma-").removesuffix(".txt") for name in names)
-    return tuple(sorted(releases, key=Version))
+    return _locked_in(LOCKS)
+
+
+def asked_releases() -> tuple[str, ...]:
+    """Return the releases the index was asked for that have no other lock, oldest first."""
+    known = known_releases()
+    return tuple(each for each in _locked_in(asked_locks()) if each not in known)
+
+
+def lab_home(home: Path | None = None) -> Path:
+    """Return where the lab keeps what it makes: `home`, PALACE_LAB_HOME or the user's cache."""
+    chosen = home or os.environ.get("PALACE_LAB_HOME")
+    base = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("palace-lab")
+    return base.absolute()
+
+
+def asked_locks() -> Path:
+    """Return the directory of the locks and notes that come from asking the package index."""
+    return lab_home() / "locks"
 
 
 def parse_release(text: str) -> Version:
@@ -59,12 +83,13 @@ def parse_release(text: str) -> Version:
 
 
 def resolve_release(text: str) -> str:
-    """Return the known release that the text names.
+    """Return the release with a lock that the text names, be it by ``newest`` or ``newest-pre``.
 
     Raises `UsageError`, naming the nearest releases that have a lock, when there is none.
     """
-    wanted = parse_release(text)
-    known = known_releases()
+    word = text.strip().lower()
+    wanted = parse_release(_noted(word) if word in (NEWEST, NEWEST_PRE) else text)
+    known = (*known_releases(), *asked_releases())
     for release in known:
         if Version(release) == wanted:
             return release
@@ -82,7 +107,9 @@ def nearest(wanted: Version, known: Iterable[str]) -> list[str]:
 
 def lock_path(release: str) -> Path:
     """Return where the lock of a release lies, whether or not it is there."""
-    return LOCKS / f"chroma-{release}.txt"
+    name = f"chroma-{release}.txt"
+    asked = asked_locks() / name
+    return asked if asked.exists() and not (LOCKS / name).exists() else LOCKS / name
 
 
 def python_bound(release: str) -> str:
@@ -108,6 +135,23 @@ def requirements(release: str) -> tuple[str, ...]:
         for requirement in needed
     )
     return (f"chromadb=={release}", "multiprocess", "dill", "mcp>=2", *held_back)
+
+
+def _locked_in(directory: Path) -> tuple[str, ...]:
+    names = (path.name for path in directory.glob("chroma-*.txt"))
+    releases = (name.removeprefix("chroma-").removesuffix(".txt") for name in names)
+    return tuple(sorted(releases, key=Version))
+
+
+def _noted(word: str) -> str:
+    note = asked_locks() / word
+    try:
+        return note.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(
+            f"it is not known here which release is {word}; `palace-lab envs lock {word}` asks the "
+            "package index and notes it"
+        ) from None
 
 
 def _rank(version: Version) -> int:

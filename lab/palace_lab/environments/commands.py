@@ -17,7 +17,7 @@ from rich.progress import Progress as LiveProgress
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from palace_lab.environments import catalog, locking
+from palace_lab.environments import catalog, locking, newest
 from palace_lab.environments.build import ensure
 from palace_lab.environments.inventory import Listing, list_environments, prune
 from palace_lab.provision.uvtool import Progress
@@ -68,7 +68,7 @@ def build_command(releases: tuple[str, ...], *, offline: bool) -> None:
 
 @envs.command("prune")
 def prune_command() -> None:
-    """Remove what no committed lock asks for and what a killed build left."""
+    """Remove what no lock asks for any more and what a killed build left."""
     with showing_progress() as progress:
         freed_bytes = prune(progress=progress)
     click.echo(f"{megabytes(freed_bytes)} freed; wheels stay in uv's cache (`uv cache prune`)")
@@ -78,7 +78,17 @@ def prune_command() -> None:
 @click.argument("name", metavar="RELEASE")
 @click.option("--upgrade", is_flag=True, help="Take the newest versions, not those it has.")
 def lock_command(name: str, *, upgrade: bool) -> None:
-    """Make the lock of a release again, or of the lab itself for `lab`."""
+    """Make the lock of a release again, or of the lab itself for `lab`.
+
+    `newest` and `newest-pre` ask the package index for the newest release, or for a pre-release
+    that is newer, and note which it is for the commands that take a release. A lock it needs is
+    written beside the environments, not into the checkout.
+    """
+    if name in newest.WORDS:
+        with showing_progress() as progress:
+            release, path = newest.lock_newest(name, upgrade=upgrade, progress=progress)
+        click.echo(f"{name} is chromadb {release}; its lock: {path}")
+        return
     with showing_progress() as progress:
         path = locking.make_lock(name, upgrade=upgrade, progress=progress)
     click.echo(f"written: {path}")

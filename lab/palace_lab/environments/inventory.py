@@ -1,11 +1,12 @@
 """What is built: listing the environments and removing those that no lock asks for.
 
-Rules. An environment belongs to a committed lock when its key can be computed again from that
-lock. Whatever somebody builds or uses is left alone, because its lock cannot be taken.
+Rules. An environment belongs to a lock when its key can be computed again from that lock. Whatever
+somebody builds or uses is left alone, because its lock cannot be taken.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from palace_lab.environments.build import (
     environments_home,
     has_python,
 )
-from palace_lab.errors import RefusedError
+from palace_lab.errors import RefusedError, UsageError
 from palace_lab.provision import buildonce
 from palace_lab.provision.uvtool import Progress, refuse_os_error, silent
 
@@ -49,7 +50,7 @@ def list_environments(home: Path | None = None) -> list[Listing]:
     """
     found = [_read(directory) for directory in _directories(environments_home(home))]
     rows = []
-    for release in catalog.known_releases():
+    for release in (*catalog.known_releases(), *catalog.asked_releases()):
         built = [row for row in found if row.release == release and row.state == "built"]
         absent = Listing(release, catalog.python_bound(release), "not built", 0, None)
         rows.extend(built or [absent])
@@ -59,10 +60,12 @@ def list_environments(home: Path | None = None) -> list[Listing]:
 def prune(home: Path | None = None, progress: Progress = silent) -> int:
     """Remove outdated and incomplete environments that nobody uses; return the bytes freed.
 
+    An environment is outdated, too, if no note names its release as the newest any more.
     Files that uv's cache also holds are not counted, because removing them frees nothing.
     Raises `RefusedError` when the disk does not permit it.
     """
     freed_bytes = 0
+    _forget_unnoted(progress)
     for directory in _directories(environments_home(home)):
         if _is_wanted(directory):
             continue
@@ -76,6 +79,24 @@ def prune(home: Path | None = None, progress: Progress = silent) -> int:
         except OSError as error:
             raise refuse_os_error(error, directory) from error
     return freed_bytes
+
+
+def _forget_unnoted(progress: Progress) -> None:
+    """Remove the locks of releases that were the newest once."""
+    noted = set()
+    for word in (catalog.NEWEST, catalog.NEWEST_PRE):
+        with contextlib.suppress(UsageError):
+            noted.add(catalog.resolve_release(word))
+    for release in catalog.asked_releases():
+        if release not in noted:
+            path = catalog.lock_path(release)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise refuse_os_error(error, path) from error
+            progress(
+                f"the lock of chromadb {release}, which is not the newest any more, is removed"
+            )
 
 
 def _directories(parent: Path) -> Iterator[Path]:

@@ -32,8 +32,8 @@ RESOLVE_SECONDS_MAX = 600.0
 #: What an editable install of this project is built with; pinned, so that it needs no network.
 _BUILD_REQUIREMENTS = ("hatchling>=1.25", "editables>=0.5")
 
-_COMPILE = "uv pip compile --universal --python-version 3.10 --only-binary :all:"
-_PLAIN = "--no-annotate --no-header"
+COMPILE = "uv pip compile --universal --python-version 3.10 --only-binary :all:"
+PLAIN = "--no-annotate --no-header"
 
 
 def make_lock(
@@ -52,17 +52,17 @@ def make_lock(
         title, bound, target = "the lab", LAB_BOUND, locks / "lab.txt"
         inputs: tuple[str, ...] = _BUILD_REQUIREMENTS
         sources = [str(_project_file()), "--extra", "dev"]
-        shown = f"{_COMPILE} --extra dev pyproject.toml requirements.in"
+        shown = f"{COMPILE} --extra dev pyproject.toml requirements.in"
     elif name == proxy.NAME:
         title, bound, target = name, LAB_BOUND, locks / f"{name}.txt"
         inputs, sources = (name,), []
-        shown = f"{_COMPILE} requirements.in"
+        shown = f"{COMPILE} requirements.in"
     else:
         release = str(catalog.parse_release(name))
         title, bound = f"chromadb {release}", catalog.python_bound(release)
         target = locks / f"chroma-{release}.txt"
         inputs, sources = catalog.requirements(release), []
-        shown = f"{_COMPILE} requirements.in"
+        shown = f"{COMPILE} requirements.in"
     with tempfile.TemporaryDirectory(prefix="palace-lab-lock-") as scratch:
         written = Path(scratch) / "requirements.in"
         written.write_text("\n".join(inputs) + "\n", encoding="utf-8")
@@ -70,7 +70,7 @@ def make_lock(
         if target.exists() and not upgrade:
             shutil.copyfile(target, resolved)
         _resolve([*sources, str(written)], resolved, title, progress)
-        header = _header(title, bound, name, f"{shown} {_PLAIN}", inputs)
+        header = _header(title, bound, name, f"{shown} {PLAIN}", inputs)
         content = header + _without_comments(resolved.read_text(encoding="utf-8"))
         finished = Path(scratch) / target.name
         finished.write_text(content, encoding="utf-8")
@@ -123,7 +123,7 @@ def _resolve(sources: list[str], resolved: Path, title: str, progress: Progress)
     try:
         find_uv().run(
             [
-                *(*_COMPILE.split()[1:], *_PLAIN.split(), "--no-python-downloads"),
+                *(*COMPILE.split()[1:], *PLAIN.split(), "--no-python-downloads"),
                 *("--python", sys.executable, "--output-file", str(resolved), *sources),
             ],
             doing=f"{title}: resolving",
