@@ -16,6 +16,7 @@ import psutil  # type: ignore[import-untyped]  # it is published without type in
 import pytest
 
 from palace_lab import catalog, pytest_plugin
+from palace_lab.errors import ExitCode
 from palace_lab.pytest_plugin import scenarios
 from palace_lab.report.records import read_records
 from palace_lab.scenario import SYSTEMS
@@ -71,7 +72,8 @@ def add(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Add:
     monkeypatch.setenv("HOME", HOME)
     monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delenv("PALACE_LAB_SEED", raising=False)
+    for name in ("PALACE_LAB_SEED", "GITHUB_ACTIONS", "GITHUB_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv(pytest_plugin.VARIABLE, raising=False)
     pytester.makeini(
         "[pytest]\naddopts = --strict-markers -p no:cacheprovider -p no:hypothesispytest\n"
@@ -369,15 +371,15 @@ def test_a_failure_ends_with_a_line_that_shows_it_again(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rest", "trials", "said"),
+    ("rest", "trials", "said", "code"),
     [
-        ("off=Fixes.all(),", 5, "off: GONE 0/5"),
-        ("off=Fixes.all(),", 2, "off: UNKNOWN 0/2"),
-        ("wrong=Wrong('nothing', Fixes.all()),", 5, "guard: VACUOUS 0/5"),
+        ("off=Fixes.all(),", 5, "off: GONE 0/5", ExitCode.GONE),
+        ("off=Fixes.all(),", 2, "off: UNKNOWN 0/2", pytest.ExitCode.TESTS_FAILED),
+        ("wrong=Wrong('nothing', Fixes.all()),", 5, "guard: VACUOUS 0/5", ExitCode.VACUOUS),
     ],
 )
 def test_what_could_not_fail_is_not_green(
-    pytester: pytest.Pytester, add: Add, rest: str, trials: int, said: str
+    pytester: pytest.Pytester, add: Add, rest: str, trials: int, said: str, code: int
 ) -> None:
     add("harmless", rest)
     result = pytester.runpytest_subprocess(
@@ -385,6 +387,30 @@ def test_what_could_not_fail_is_not_green(
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([said, "see it again, alone:", "    palace-lab replay *"])
+    assert result.ret == code
+    assert not [line for line in result.outlines if line.startswith("::")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("args", [(), ("-n", "2")])
+def test_gone_is_the_exit_code_only_where_nothing_else_has_failed(
+    pytester: pytest.Pytester, add: Add, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    path = add("harmless", "off=Fixes.all(),")
+    name = path.relative_to(pytester.path).as_posix()
+    arguments = ("--palace-trials=5", "-k", "off or plain", *args)
+    result = pytester.runpytest_subprocess("scenarios", *arguments)
+    assert result.ret == ExitCode.GONE
+    (line,) = [line for line in result.outlines if line.startswith("::")]
+    number = 1 + path.read_text().splitlines().index("scenario = Scenario(")
+    at = f"file={name},line={number},title=s2/harmless sqlite off"
+    assert line.startswith(f"::warning {at}::GONE 0/5; the unfixed library held")
+    plain = pytester.path / "test_plain.py"
+    plain.write_text("def test_plain(): assert False\n")
+    result = pytester.runpytest_subprocess("scenarios", plain.name, *arguments)
+    result.assert_outcomes(failed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.mark.slow
@@ -421,7 +447,7 @@ def test_a_refused_environment_is_an_error_with_its_reason(
     add("stress", GUARD)
     result = pytester.runpytest_subprocess("scenarios", *args)
     result.assert_outcomes(errors=2)
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert result.ret == ExitCode.REFUSED
     result.stdout.fnmatch_lines(
         [
             "REFUSED: *no-folder*",

@@ -520,9 +520,9 @@ CODES: list[tuple[str, ExitCode | None]] = [
     ("FLAKY", ExitCode.UNKNOWN),
     ("VACUOUS", ExitCode.VACUOUS),
     ("NOT REPRODUCED", ExitCode.VACUOUS),
-    ("GONE", ExitCode.GONE),
     ("REFUSED", ExitCode.REFUSED),
     ("refused row", ExitCode.REFUSED),
+    ("GONE", ExitCode.GONE),
     ("OBSERVED", None),
 ]
 

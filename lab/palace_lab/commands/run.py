@@ -25,6 +25,7 @@ from palace_lab.commands.prepare import (
     run_directory,
     why_no_tracing,
 )
+from palace_lab.report import github
 from palace_lab.report.console import Console
 from palace_lab.report.junit import write_junit
 from palace_lab.report.records import read_records
@@ -99,6 +100,9 @@ def run_command(
         except OSError as error:
             raise directory.broke_off(error, command="run") from error
         progress.finish(result, directory.path)
+        if github.wanted(os.environ):
+            for line in github.commands(result, directory.path, scenarios):
+                click.echo(line)
         if result.interrupted:
             console.say(f"go on: palace-lab run --resume {shown_path(directory.path)}", hang=2)
     return int(result.exit_code)

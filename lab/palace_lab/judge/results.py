@@ -128,18 +128,20 @@ class RunResult:
             codes.add(ExitCode.REFUSED)
         if not any(row.arms for row in self.rows):
             codes.add(ExitCode.REFUSED if self.rows else ExitCode.VACUOUS)
-        for code in _WORST_FIRST:
+        for code in WORST_FIRST:
             if code in codes:
                 return code
         return ExitCode.PROMISED
 
 
-_WORST_FIRST = (
+#: GONE comes last: who takes it for good news, as for a release that is not out yet, can then rely
+#: on nothing else being wrong.
+WORST_FIRST = (
     ExitCode.VIOLATED,
     ExitCode.HANG,
     ExitCode.LEAK,
     ExitCode.UNKNOWN,
     ExitCode.VACUOUS,
-    ExitCode.GONE,
     ExitCode.REFUSED,
+    ExitCode.GONE,
 )

@@ -4,11 +4,14 @@ Rules:
 - One process writes the run's results: the one that shows the run to its user. A worker of xdist
   sends its records with the test's report, so that no two processes write one file.
 - Every verdict in the reports is judged here, from the records that were written.
+- Where nothing but scenarios failed and what is wrong has an exit code of the lab that pytest does
+  not use for something else (vacuous, refused, gone), pytest ends with that.
 - A test that ended before it was done counts as one trial more, in which the lab had trouble.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,10 +20,11 @@ from typing import ClassVar
 import pytest
 from packaging.version import Version
 
+from palace_lab.errors import ExitCode
 from palace_lab.judge.results import ArmResult, Row, RunResult
 from palace_lab.judge.verdict import Tried, judge
 from palace_lab.pytest_plugin.lab import Case, Provided, Settings, Told
-from palace_lab.report import facts
+from palace_lab.report import facts, github
 from palace_lab.report.console import PLAIN_WIDTH
 from palace_lab.report.junit import write_junit
 from palace_lab.report.records import ResultsFile
@@ -33,6 +37,9 @@ from palace_lab.scenario import SQLITE
 
 #: Attribute of a test's report: a `Told`, encoded.
 TOLD = "palace_lab_told"
+
+#: Exit codes of the lab that mean nothing else to pytest.
+_OWN_CODES = frozenset({ExitCode.VACUOUS, ExitCode.REFUSED, ExitCode.GONE})
 
 _MARKUP: dict[Tone, dict[str, bool]] = {
     "good": {"green": True},
@@ -59,6 +66,7 @@ class Controller:
         self._settings = settings
         self._cases = cases
         self._told: dict[str, Told] = {}
+        self._failed = 0
         self._results = ResultsFile(directory.results_path)
         self._began = time.monotonic()
         self._result: RunResult | None = None
@@ -67,6 +75,7 @@ class Controller:
         """Write down what a test has told."""
         if report.nodeid not in self._cases:
             return
+        self._failed += report.failed
         text = report.__dict__.get(TOLD)
         if text is not None:
             told = self._told[report.nodeid] = Told.decoded(text)
@@ -76,12 +85,17 @@ class Controller:
             said = one_line(report.longreprtext) or "the test ended without a word"
             self._told[report.nodeid] = Told(trouble=said)
 
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the reports."""
         self._results.close()
         result = self._result = self._judged(interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
         write_summary(result, self.directory.path)
         write_junit(result, self.directory.path)
+        only_ours = (
+            exitstatus == pytest.ExitCode.TESTS_FAILED and session.testsfailed == self._failed
+        )
+        if only_ours and result.exit_code in _OWN_CODES:
+            session.exitstatus = int(result.exit_code)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the table of verdicts."""
@@ -103,6 +117,10 @@ class Controller:
             if text:
                 terminalreporter.write_line(text)
         terminalreporter.write_line(facts.counts(result, self.directory.path), bold=True)
+        if github.wanted(os.environ):
+            listed = [case.listed for case in self._cases.values()]
+            for command in github.commands(result, self.directory.path, listed):
+                terminalreporter.write_line(command)
 
     def _judged(self, *, interrupted: bool) -> RunResult:
         n = self._settings.trials
