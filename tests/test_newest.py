@@ -60,6 +60,7 @@ def test_a_release_without_a_lock_gets_one_outside_the_checkout(home: Path) -> N
     assert catalog.lock_path("9.1.0") == home / "locks" / "chroma-9.1.0.txt"
     assert catalog.resolve_release("newest") == "9.1.0"
     assert catalog.resolve_release("chroma-9.1.0") == "9.1.0"
+    assert catalog.resolve_release("chroma-newest") == "9.1.0"  # the name of a tox environment
     assert catalog.known_releases() == KNOWN
     assert resolve_all(["newest", "1.5.9", "9.1.0", "0.6.3"]) == ["0.6.3", "1.5.9", "9.1.0"]
 

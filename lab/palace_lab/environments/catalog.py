@@ -87,8 +87,8 @@ def resolve_release(text: str) -> str:
 
     Raises `UsageError`, naming the nearest releases that have a lock, when there is none.
     """
-    word = text.strip().lower()
-    wanted = parse_release(_noted(word) if word in (NEWEST, NEWEST_PRE) else text)
+    word = newest_word(text)
+    wanted = parse_release(_noted(word) if word else text)
     known = (*known_releases(), *asked_releases())
     for release in known:
         if Version(release) == wanted:
@@ -97,6 +97,12 @@ def resolve_release(text: str) -> str:
         f"there is no chromadb {wanted} here; nearest releases with a lock: "
         f"{', '.join(nearest(wanted, known))}; `palace-lab envs list` shows all"
     )
+
+
+def newest_word(text: str) -> str:
+    """Return ``newest`` or ``newest-pre`` if that is what the text says, else ""."""
+    word = _PREFIX.sub("", text.strip()).lower()
+    return word if word in (NEWEST, NEWEST_PRE) else ""
 
 
 def nearest(wanted: Version, known: Iterable[str]) -> list[str]:

@@ -84,10 +84,10 @@ def lock_command(name: str, *, upgrade: bool) -> None:
     that is newer, and note which it is for the commands that take a release. A lock it needs is
     written beside the environments, not into the checkout.
     """
-    if name in newest.WORDS:
+    if word := catalog.newest_word(name):
         with showing_progress() as progress:
-            release, path = newest.lock_newest(name, upgrade=upgrade, progress=progress)
-        click.echo(f"{name} is chromadb {release}; its lock: {path}")
+            release, path = newest.lock_newest(word, upgrade=upgrade, progress=progress)
+        click.echo(f"{word} is chromadb {release}; its lock: {path}")
         return
     with showing_progress() as progress:
         path = locking.make_lock(name, upgrade=upgrade, progress=progress)
