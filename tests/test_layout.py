@@ -14,9 +14,18 @@ import palace_lab
 ROOT = Path(__file__).parents[1]
 TOP_LEVEL = (
     *("pyproject.toml", "lab", "scenarios", "fixtures", "reports", "tox.ini", "noxfile.py"),
-    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs", "tests", ".ci/run"),
+    *(
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "docs",
+        "tests",
+        ".ci/run",
+        ".github",
+    ),
 )
-TREES = ("lab", "scenarios", "fixtures", "tests", "docs", ".ci")
+TREES = ("lab", "scenarios", "fixtures", "tests", "docs", ".ci", ".github")
 TEXT = frozenset({".py", ".md", ".toml", ".ini", ".txt", ".json", ".cfg", ".yml", ".yaml", ""})
 
 LINES_MAX = 250

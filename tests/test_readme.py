@@ -20,7 +20,7 @@ import pytest
 import bootstrap
 from palace_lab.catalog import find_scenarios, select
 from palace_lab.cli import palace_lab as cli
-from palace_lab.environments.catalog import resolve_release
+from palace_lab.environments.catalog import newest_word, resolve_release
 from palace_lab.errors import ExitCode
 from palace_lab.judge.verdict import Name
 from palace_lab.plan.text import parse_plan
@@ -129,7 +129,8 @@ def understand(words: list[str]) -> None:
         understand_plan_path(parsed["plan_file"])
     one = parsed.get("release")
     for release in (*parsed.get("releases", ()), *([one] if one else [])):
-        resolve_release(release)
+        # Which release a word stands for is known only where the index was asked.
+        assert newest_word(release) or resolve_release(release)
 
 
 #: Options of the other command there is.
