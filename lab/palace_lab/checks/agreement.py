@@ -5,7 +5,7 @@ Judged after the observers: by then a library that heals has healed. Damage only
 
 from __future__ import annotations
 
-from palace_lab.checks.evidence import Evidence, Violation
+from palace_lab.checks.evidence import SURVEY_AFTER, Evidence, Violation
 from palace_lab.checks.words import some
 
 _SIGNATURES = {"watermark-blob": "watermark-blob"}
@@ -21,6 +21,7 @@ def check(evidence: Evidence) -> list[Violation]:
             "agreement",
             _SIGNATURES.get(finding["kind"], "files-disagree"),
             f"{finding['kind']}: {finding['sentence']}",
+            process=SURVEY_AFTER,
         )
         for finding in survey.get("findings", ())
         if finding["severity"] == "damage"
@@ -35,6 +36,7 @@ def check(evidence: Evidence) -> list[Violation]:
                     f"{len(missing)} rows of {name!r} have no vector in the index or in the log "
                     f"above its watermark: {some(missing)}",
                     tuple(missing),
+                    SURVEY_AFTER,
                 )
             )
     return violations

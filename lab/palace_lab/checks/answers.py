@@ -21,5 +21,8 @@ def check(evidence: Evidence) -> list[Violation]:
             continue
         signature = of_error(call.text)
         sentence = f"process {name}, {call.begin.op} of {call.begin.first}: {call.text}"
-        violations.setdefault((name, signature), Violation("answers", signature, sentence))
+        violations.setdefault(
+            (name, signature),
+            Violation("answers", signature, sentence, process=name, time_ns=call.end.time_ns),
+        )
     return list(violations.values())

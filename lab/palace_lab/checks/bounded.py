@@ -8,7 +8,7 @@ everything is judged by `readable`.
 
 from __future__ import annotations
 
-from palace_lab.checks.evidence import Evidence, Violation
+from palace_lab.checks.evidence import SURVEY_AFTER, Evidence, Violation
 
 _TIMES_SLOWER = 20.0
 _GRACE_S = 3.0
@@ -33,6 +33,7 @@ def check(evidence: Evidence) -> list[Violation]:
                     "slow-open",
                     f"a fresh {seen.observer} process took {took_s:.1f} s; a healthy palace of "
                     f"this size took {healthy_s:.1f} s in the same run",
+                    process=seen.process,
                 )
             )
     survey = evidence.surveys.get("after", {})
@@ -46,6 +47,7 @@ def check(evidence: Evidence) -> list[Violation]:
                     "bloated",
                     f"the palace has {weight} bytes ({what}); a healthy one of its size took "
                     f"{healthy} in the same run",
+                    process=SURVEY_AFTER,
                 )
             )
             break

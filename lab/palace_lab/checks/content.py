@@ -28,6 +28,8 @@ def check(evidence: Evidence) -> list[Violation]:
                     f"fresh {seen.observer} process: {some(list(wrong))}; {number} has revision "
                     f"{revision}, allowed is {some(allowed[number])}",
                     tuple(wrong),
+                    seen.process,
+                    seen.when("listed"),
                 )
             )
     return violations

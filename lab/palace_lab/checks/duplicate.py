@@ -25,6 +25,8 @@ def check(evidence: Evidence) -> list[Violation]:
                     f"{len(twice)} drawers and {len(doubled)} triples are there more than once: "
                     f"{names}",
                     tuple(twice),
+                    seen.process,
+                    seen.when("listed"),
                 )
             )
     return violations

@@ -24,6 +24,8 @@ def check(evidence: Evidence) -> list[Violation]:
                     f"{len(lost)} acknowledged drawers are not listed by a fresh "
                     f"{seen.observer} process: {some(lost)}",
                     tuple(lost),
+                    seen.process,
+                    seen.when("listed"),
                 )
             )
     return violations

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from palace_lab.checks.expected import NOTHING, Expectation
@@ -12,6 +13,8 @@ from palace_lab.processes.exits import Exit
 
 #: Targets that are about texts, which are numbered apart from drawers.
 OF_TEXTS = frozenset({"texts", "vectors"})
+#: The process that reads the files after the observers.
+SURVEY_AFTER = "survey-after"
 
 LookPhase = Literal["ok", "fail", "info", "died", "hung"]
 
@@ -25,6 +28,7 @@ class Look:
     value: Any
     error: str
     seconds: float
+    ended_ns: int = 0  # when the answer came, on the history's clock
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Observation:
     observer: str
     looks: tuple[Look, ...]
     ended: Exit | None
+    process: str = ""  # its name in the history
 
     def value(self, stage: str) -> Any | None:
         """Return the answer to one question, or None if there was none."""
@@ -41,6 +46,10 @@ class Observation:
             if look.stage == stage and look.phase == "ok":
                 return look.value
         return None
+
+    def when(self, stage: str) -> int:
+        """Return when one question was answered, on the history's clock; 0 if it was not."""
+        return max((look.ended_ns for look in self.looks if look.stage == stage), default=0)
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,7 @@ class Evidence:
     hangs: tuple[tuple[str, str, float], ...]  # process, operation, seconds waited
     baseline: Baseline | None = None
     answers: tuple[tuple[str, str, Any], ...] = ()  # process, operation, value: as they came
+    died_ns: Mapping[str, int] = field(default_factory=dict)  # when each exit was known
     texts: Expectation = NOTHING
 
     def expected_by(self, observer: str) -> Expectation:
@@ -77,9 +87,21 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Violation:
-    """One contradiction: a sentence, and the name under which the same contradiction is counted."""
+    """One contradiction: a sentence, and the name under which the same contradiction is counted.
+
+    `process` is the one that showed it, `time_ns` when, on the history's clock; "" and 0 where the
+    check does not know. They place a mark in a report and decide nothing.
+    """
 
     check: str
     signature: str
     sentence: str
     numbers: tuple[int, ...] = field(default=())
+    process: str = ""
+    time_ns: int = 0
+
+
+def shown_by(seen: Observation, stage: str, violations: Iterable[Violation]) -> list[Violation]:
+    """Return violations with the observer, and the answer, that showed them."""
+    when = seen.when(stage)
+    return [replace(each, process=seen.process, time_ns=when) for each in violations]

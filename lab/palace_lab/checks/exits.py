@@ -22,8 +22,14 @@ def check(evidence: Evidence) -> list[Violation]:
             continue
         else:
             signature = "writer-signal" if ended.signal is not None else of_error(ended.crash or "")
-        violations.append(Violation("exits", signature, f"process {name} {ended.describe()}"))
+        sentence = f"process {name} {ended.describe()}"
+        violations.append(_violation(evidence, name, signature, sentence))
     for name, op, waited_s in evidence.hangs:
         sentence = f"process {name} gave no answer to {op!r} in {waited_s:.1f} s"
-        violations.append(Violation("exits", stuck, sentence))
+        violations.append(_violation(evidence, name, stuck, sentence))
     return violations
+
+
+def _violation(evidence: Evidence, name: str, signature: str, sentence: str) -> Violation:
+    died_ns = evidence.died_ns.get(name, 0)
+    return Violation("exits", signature, sentence, process=name, time_ns=died_ns)

@@ -45,6 +45,8 @@ def _violation(
         f"fresh {seen.observer} process ({rows} of them are listed all the same): {some(missing)}"
         f"{_index_file(evidence, missing)}",
         tuple(missing),
+        seen.process,
+        seen.when(stage),
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from palace_lab.checks.evidence import Evidence, Violation
+from palace_lab.checks.evidence import Evidence, Violation, shown_by
 from palace_lab.checks.expected import Expectation, expect
 from palace_lab.checks.words import some
 from palace_lab.history.merge import Call
@@ -28,29 +28,32 @@ def check(evidence: Evidence) -> list[Violation]:
     violations: list[Violation] = []
     for seen in evidence.observations:
         listed = seen.value("listed")
-        if listed is None or "machines" not in listed:
-            continue
-        machine_of = {
-            name: str(evidence.plan.process(name).options.get("machine", name))
-            for name in {call.begin.process for call in evidence.calls}
-        }
-        told = list(_told(evidence.calls))
-        if listed["remote"] is None:
-            for name, held in listed["machines"].items():
-                own = [call for call in told if machine_of[call.begin.process] == name]
-                expected = _expected(own, machine_of)
-                violations += _lost(f"on machine {name}", set(held["memories"]), expected)
-                violations += _wrong(f"machine {name}", held, expected, own)
-            continue
-        expected = _expected(told, machine_of)
-        places = {f"machine {name}": held for name, held in listed["machines"].items()}
-        places["the remote"] = listed["remote"]
-        anywhere = {number for held in places.values() for number in held["memories"]}
-        violations += _lost("anywhere", anywhere, expected)
-        for where, held in places.items():
-            violations += _wrong(where, held, expected, told)
-        violations += _converged(listed)
+        if listed is not None and "machines" in listed:
+            violations += shown_by(seen, "listed", _contradictions(evidence, listed))
     return violations
+
+
+def _contradictions(evidence: Evidence, listed: dict[str, Any]) -> Iterator[Violation]:
+    machine_of = {
+        name: str(evidence.plan.process(name).options.get("machine", name))
+        for name in {call.begin.process for call in evidence.calls}
+    }
+    told = list(_told(evidence.calls))
+    if listed["remote"] is None:
+        for name, held in listed["machines"].items():
+            own = [call for call in told if machine_of[call.begin.process] == name]
+            expected = _expected(own, machine_of)
+            yield from _lost(f"on machine {name}", set(held["memories"]), expected)
+            yield from _wrong(f"machine {name}", held, expected, own)
+        return
+    expected = _expected(told, machine_of)
+    places = {f"machine {name}": held for name, held in listed["machines"].items()}
+    places["the remote"] = listed["remote"]
+    anywhere = {number for held in places.values() for number in held["memories"]}
+    yield from _lost("anywhere", anywhere, expected)
+    for where, held in places.items():
+        yield from _wrong(where, held, expected, told)
+    yield from _converged(listed)
 
 
 def _told(calls: Iterable[Call]) -> Iterator[Call]:

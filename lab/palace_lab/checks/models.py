@@ -20,7 +20,14 @@ def check(evidence: Evidence) -> list[Violation]:
         if found is None:
             continue
         violations += [
-            Violation("models", signature, sentence, tuple(numbers))
+            Violation(
+                "models",
+                signature,
+                sentence,
+                tuple(numbers),
+                seen.process,
+                seen.when("models"),
+            )
             for signature, sentence, numbers in _contradictions(found)
         ]
     return violations

@@ -19,6 +19,6 @@ def check(evidence: Evidence) -> list[Violation]:
             f"neighbour at a distance their model does not give: {some(wrong)}"
         )
         violations.setdefault(
-            process, Violation("neighbours", "mixed-models", sentence, tuple(wrong))
+            process, Violation("neighbours", "mixed-models", sentence, tuple(wrong), process)
         )
     return list(violations.values())

@@ -26,6 +26,8 @@ def check(evidence: Evidence) -> list[Violation]:
                     f"{len(phantoms) + len(listed['foreign'])} drawers are listed that nobody "
                     f"wrote, or that were refused or deleted: {names}",
                     tuple(phantoms),
+                    seen.process,
+                    seen.when("listed"),
                 )
             )
     return violations

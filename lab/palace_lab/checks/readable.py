@@ -26,6 +26,8 @@ def check(evidence: Evidence) -> list[Violation]:
                         of_error(text),
                         f"a fresh {seen.observer} process got {times} errors while it searched: "
                         f"{text}",
+                        process=seen.process,
+                        time_ns=look.ended_ns,
                     )
                 )
     return violations
@@ -41,7 +43,9 @@ def _violation(evidence: Evidence, seen: Observation, look: Look) -> Violation:
             signature = stuck if ended.by_lab else "reader-signal"
         else:
             signature = of_error(look.error)
-        return Violation("readable", signature, f"{where} {how}")
-    if look.phase == "hung":
-        return Violation("readable", stuck, f"{where} gave no answer in {look.seconds:.1f} s")
-    return Violation("readable", of_error(look.error), f"{where} was told: {look.error}")
+        said = f"{where} {how}"
+    elif look.phase == "hung":
+        signature, said = stuck, f"{where} gave no answer in {look.seconds:.1f} s"
+    else:
+        signature, said = of_error(look.error), f"{where} was told: {look.error}"
+    return Violation("readable", signature, said, process=seen.process, time_ns=look.ended_ns)

@@ -38,12 +38,18 @@ def check(evidence: Evidence) -> list[Violation]:
             sentences += _given(value, listed.get(process, set()), known)
         for sentence in sentences[:1]:
             said = f"process {process}, asked for {op!r}, {sentence}"
-            violations.setdefault((process, op, ""), Violation("reads", "stale-read", said))
+            violations.setdefault((process, op, ""), _violation(call, "stale-read", said))
         for text in value["errors"] if op == "found" else ():
             said = f"process {process} got an error while it searched: {text}"
             signature = of_error(text)
-            violations.setdefault((process, op, text), Violation("reads", signature, said))
+            violations.setdefault((process, op, text), _violation(call, signature, said))
     return list(violations.values())
+
+
+def _violation(read: Call, signature: str, said: str) -> Violation:
+    assert read.end is not None
+    name, time_ns = read.begin.process, read.end.time_ns
+    return Violation("reads", signature, said, process=name, time_ns=time_ns)
 
 
 def _reads(evidence: Evidence) -> Iterator[tuple[Call, Any]]:

@@ -13,7 +13,14 @@ from pathlib import Path
 
 import msgspec
 
+from palace_lab.errors import LabError
 from palace_lab.history.segment import Event, Phase, read_segment
+
+#: What the notes and faults are called that reports look for: an end, a contradiction that showed,
+#: calls that are not in the history.
+DIED, CONTRADICTION, LEFT_OUT = "died", "contradiction", "left out"
+#: Made before any thread, like those of plans (plan/text.py).
+_EVENTS = msgspec.json.Decoder(Event)
 
 
 @dataclass(frozen=True)
@@ -59,3 +66,13 @@ def write_jsonl(events: Iterable[Event], path: Path) -> None:
     with path.open("wb") as out:
         for event in events:
             out.write(encoder.encode(event) + b"\n")
+
+
+def read_jsonl(path: Path) -> list[Event]:
+    """Read back what `write_jsonl` wrote; raises `LabError` for anything else."""
+    try:
+        return [_EVENTS.decode(line) for line in path.read_bytes().splitlines()]
+    except OSError as error:
+        raise LabError(f"the history {path} cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LabError(f"{path} is no history of this lab: {error}") from None

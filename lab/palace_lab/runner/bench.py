@@ -18,6 +18,7 @@ from palace_lab.report.rundir import RunDirectory
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.baseline import Baselines
 from palace_lab.runner.cells import Cell
+from palace_lab.runner.course import course
 from palace_lab.runner.trial import Trial, run_trial
 from palace_lab.scenario import SQLITE
 
@@ -40,19 +41,22 @@ class Bench:
             text = dump_plan(plan)
             plan_path.write_bytes(text)
             trial = run_trial(self._arena, plan, baselines=self._baselines)
-            write_jsonl(trial.events, history_path)
+            kept = bool(trial.events) and cell.keeps(index, trial.signature)
+            if kept:
+                events = course([*trial.events, *trial.looked], trial.violations)
+                write_jsonl(events, history_path)
         except LabError as error:
             plan = cell.undisturbed_plan()
             text = dump_plan(plan)
             plan_path.write_bytes(text)
-            trial = Trial(plan, lab_error=str(error))
+            trial, kept = Trial(plan, lab_error=str(error)), False
         return record_of(
             trial,
             cell,
             index,
             plan_file=self._directory.relative(plan_path),
             plan_sha256=hashlib.sha256(text).hexdigest(),
-            history_file=self._directory.relative(history_path) if trial.events else "",
+            history_file=self._directory.relative(history_path) if kept else "",
         )
 
     def finish(self, cell: Cell, tell: Callable[[TrialRecord], None] = lambda _: None) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from palace_lab.checks.evidence import Evidence
 from palace_lab.errors import DeadlineError, WorkerDiedError
+from palace_lab.history.merge import DIED
 from palace_lab.history.segment import Recorder, read_segment
 from palace_lab.plan import steps
 from palace_lab.plan.model import Plan
@@ -226,7 +227,7 @@ class Cast:
         self.outcome.exits[name] = ended
         self.outcome.died_ns[name] = time.monotonic_ns()
         self.pending.pop(name, None)
-        self.fault("died", f"{name} {ended.describe()}")
+        self.fault(DIED, f"{name} {ended.describe()}")
 
     def expect_end(self, name: str) -> None:
         """Wait until an idle process that was told to end by a signal has ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +28,8 @@ SEED_VARIABLE = "PALACE_LAB_SEED"
 STRETCH = 6
 #: The arms of a race that are stretched, unless a run asks for others.
 STRETCHED: frozenset[Role] = frozenset({"off", "wrong"})
+#: Of an arm, so many histories of trials that came to the same are kept, and so many in all.
+KEPT_EACH, KEPT_MAX = 3, 9
 #: A longer text is no number a person would type but a commit's hash.
 _HASH_CHARACTERS_MIN = 20
 
@@ -83,6 +86,7 @@ class Cell:
     records: dict[int, TrialRecord] = field(default_factory=dict)
     started: int = 0
     _resolved: dict[int, int] | None = None
+    _kept: Counter[str | None] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def plan(self, arena: Arena, index: int) -> Plan:
@@ -106,6 +110,19 @@ class Cell:
         """Return the seed of one trial: the same for all arms, so that they differ in nothing."""
         named = self.listed.seeded_as or self.listed.name
         return derived_seed(self.seed, named, self.release, index)
+
+    def keeps(self, index: int, signature: str | None) -> bool:
+        """Tell whether the history of a trial that has just ended is to be kept.
+
+        The first trial's is, and those of the first few to come to each signature, or to hold.
+        """
+        with self._lock:
+            if self._kept is None:
+                before = [record for record in self.records.values() if record.history]
+                self._kept = Counter(record.signature for record in before)
+            few = self._kept[signature] < KEPT_EACH and self._kept.total() < KEPT_MAX
+            self._kept[signature] += few or index == 0
+            return few or index == 0
 
     def tried(self) -> list[Tried]:
         """Return the trials so far, in the order of their numbers.

@@ -17,6 +17,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def observe(
             looks, ended = _ask(worker, questions, deadline)
         finally:
             worker.close()
-        return Observation(observer, tuple(looks), ended)
+        return Observation(observer, tuple(looks), ended, name)
 
     name = f"reader-{observer}-{round_}"
     seen = fresh(name, _questions(observer, expected, round_))
@@ -96,7 +97,12 @@ def observe(
         ("found-again", "found", {"wanted": wanted}),
     ]
     second = fresh(f"{name}-again", again)
-    return Observation(observer, (*seen.looks, *second.looks), second.ended)
+    return Observation(observer, (*seen.looks, *second.looks), second.ended, name)
+
+
+def place_midway(number: int | str) -> str:
+    """Return where in its directory a trial's palace is looked at after step `number`."""
+    return f"check-{number}"
 
 
 def look_midway(
@@ -111,13 +117,16 @@ def look_midway(
     baseline: Baseline | None,
 ) -> Checked:
     """Look at a copy of a trial's palace after step `number`; the palace itself stays as it is."""
-    place = directory / f"check-{number}"
+    place = directory / place_midway(number)
     for name in ("history", "logs"):
         (place / name).mkdir(parents=True)
     shutil.copytree(directory / "palace", place / "palace", symlinks=True)
     evidence = look(arena, plan, place, told, outcome, deadline=deadline, baseline=baseline)
     shutil.rmtree(place / "palace")
-    return Checked(number, plan.release, evidence)
+    seen = tuple(
+        replace(each, process=f"{place.name}/{each.process}") for each in evidence.observations
+    )
+    return Checked(number, plan.release, replace(evidence, observations=seen))
 
 
 def look(
@@ -165,6 +174,7 @@ def look(
             for process, op, answer in outcome.answers
             if answer.get("done") == "ok"
         ),
+        died_ns=dict(outcome.died_ns),
     )
 
 
@@ -172,12 +182,11 @@ def survey(arena: Arena, plan: Plan, directory: Path, label: str, deadline: Dead
     """Return what the files say without chromadb; None where there are no drawers to survey."""
     if not (directory / "palace" / "chroma.sqlite3").exists():
         return None
-    name = f"survey-{label}"
     worker = launch(
         arena,
         plan,
         directory,
-        name,
+        f"survey-{label}",
         target="anatomy",
         release=plan.release,
         fixes=(),
@@ -228,15 +237,18 @@ def _ask(
         except (WorkerDiedError, OSError):
             ended = worker.wait_exit(deadline.seconds)
             took_s = time.monotonic() - began
-            looks.append(Look(stage, "died", None, ended.crash or ended.describe(), took_s))
+            said = ended.crash or ended.describe()
+            looks.append(Look(stage, "died", None, said, took_s, time.monotonic_ns()))
             return looks, ended
         except DeadlineError as error:
-            looks.append(Look(stage, "hung", None, str(error), time.monotonic() - began))
+            took_s = time.monotonic() - began
+            looks.append(Look(stage, "hung", None, str(error), took_s, time.monotonic_ns()))
             worker.kill()
             return looks, worker.wait_exit(deadline.seconds)
         took_s = time.monotonic() - began
         phase, error_text = answer["done"], answer.get("error", "")
-        looks.append(Look(stage, phase, answer.get("value"), error_text, took_s))
+        value, now = answer.get("value"), time.monotonic_ns()
+        looks.append(Look(stage, phase, value, error_text, took_s, now))
         if phase != "ok":
             break
     worker.send({"exit": True})

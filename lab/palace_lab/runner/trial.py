@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from palace_lab.checks.evidence import Evidence, Violation
+from palace_lab.checks.evidence import SURVEY_AFTER, Evidence, Violation
 from palace_lab.checks.run import run_checks
 from palace_lab.checks.signatures import leading
 from palace_lab.errors import LabError
@@ -23,8 +23,9 @@ from palace_lab.plan.model import Plan
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.baseline import Baselines
 from palace_lab.runner.cast import Checked, Outcome
+from palace_lab.runner.course import ends, looked
 from palace_lab.runner.deadline import Deadline
-from palace_lab.runner.observe import limits_for, look
+from palace_lab.runner.observe import limits_for, look, place_midway
 from palace_lab.runner.servers import ENVIRONMENTS
 from palace_lab.runner.stage import Stage
 
@@ -44,6 +45,7 @@ class Trial:
     plan: Plan
     outcome: Outcome = field(default_factory=Outcome)
     events: list[Event] = field(default_factory=list)
+    looked: list[Event] = field(default_factory=list)  # what those did who looked, and their ends
     evidence: Evidence | None = None
     violations: list[Violation] = field(default_factory=list)
     seconds: float = 0.0
@@ -115,6 +117,9 @@ def run_trial(
             baseline=baseline,
         )
         trial.violations = _violations(trial.outcome.checked, trial.evidence)
+        trial.looked = looked(directory, {event.process for event in trial.events})
+        for evidence in (*(each.evidence for each in trial.outcome.checked), trial.evidence):
+            trial.looked += ends(evidence.observations)
         if keep is not None:
             shutil.copytree(directory, keep, symlinks=True, dirs_exist_ok=True)
     except LabError as error:
@@ -148,7 +153,10 @@ def _violations(checked: Sequence[Checked], last: Evidence) -> list[Violation]:
         for violation in run_checks(each.evidence):
             said = f"after step {each.step}, looked at by {each.release}: {violation.sentence}"
             key = (violation.check, violation.signature, violation.sentence)
-            found.setdefault(key, replace(violation, sentence=said))
+            process = violation.process
+            if process == SURVEY_AFTER:  # there was one then, and there is one at the end
+                process = f"{place_midway(each.step)}/{process}"
+            found.setdefault(key, replace(violation, sentence=said, process=process))
     for violation in run_checks(last):
         found.setdefault((violation.check, violation.signature, violation.sentence), violation)
     return list(found.values())
