@@ -208,6 +208,9 @@ def test_ctrl_c_shows_what_is_there_and_leaves_nothing(tmp_path: Path) -> None:
     assert process.returncode == ExitCode.INTERRUPTED, output
     assert re.search(r"s2/long on sqlite", output)
     assert "go on: palace-lab run --resume " in output
+    page = (tmp_path / "reports" / "latest" / "report.html").read_text()
+    assert "interrupted; not got to" in page
+    assert re.search(r" · reports/[^/]+/report\.html$", output, re.MULTILINE)
     assert "Traceback" not in output
     assert_nothing_left(tmp_path)
 

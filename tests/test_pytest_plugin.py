@@ -300,7 +300,7 @@ def test_a_run_writes_its_reports_and_leaves_nothing_else(
             "*seed 7*",
             "s2/deferred-upgrade*sqlite*REPRODUCED 2/2 locked*0/2*HELD 0/2*",
             "s2/stress*sqlite*guard: caught 2/2 locked*HELD 0/2*",
-            f"*out/{run.name}: summary.md, junit.xml, results.jsonl, plans, histories",
+            f"*out/{run.name}: report.html, summary.md, junit.xml, results.jsonl, plans, histories",
             "1 proof reproduced and held, 1 guard held, 0 refused*",
         ]
     )
@@ -308,6 +308,7 @@ def test_a_run_writes_its_reports_and_leaves_nothing_else(
         "histories",
         "junit.xml",
         "plans",
+        "report.html",
         "results.jsonl",
         "summary.md",
     ]

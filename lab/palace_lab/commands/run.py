@@ -27,6 +27,7 @@ from palace_lab.commands.prepare import (
 )
 from palace_lab.report import github
 from palace_lab.report.console import Console
+from palace_lab.report.html_page import write_page
 from palace_lab.report.junit import write_junit
 from palace_lab.report.records import read_records
 from palace_lab.report.summary import write_summary
@@ -95,6 +96,7 @@ def run_command(
         )
         try:
             result = Campaign(arena, order, directory, progress).run(previous)
+            write_page(result, directory.path)
             write_summary(result, directory.path)
             write_junit(result, directory.path)
         except OSError as error:

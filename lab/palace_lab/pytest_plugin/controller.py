@@ -26,6 +26,7 @@ from palace_lab.judge.verdict import Tried, judge
 from palace_lab.pytest_plugin.lab import Case, Provided, Settings, Told
 from palace_lab.report import facts, github
 from palace_lab.report.console import PLAIN_WIDTH
+from palace_lab.report.html_page import write_page
 from palace_lab.report.junit import write_junit
 from palace_lab.report.records import ResultsFile
 from palace_lab.report.rundir import RunDirectory
@@ -89,6 +90,7 @@ class Controller:
         """Write the reports."""
         self._results.close()
         result = self._result = self._judged(interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
+        write_page(result, self.directory.path)
         write_summary(result, self.directory.path)
         write_junit(result, self.directory.path)
         only_ours = (

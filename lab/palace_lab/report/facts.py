@@ -27,7 +27,15 @@ from palace_lab.report.words import (
 #: How many different contradictions of one arm the reports for people show.
 SENTENCES_MAX = 3
 #: Files and folders of a run's directory, in the order they are named.
-FILES = ("summary.md", "repro.md", "junit.xml", "results.jsonl", "plans", "histories")
+FILES = (
+    "report.html",
+    "summary.md",
+    "repro.md",
+    "junit.xml",
+    "results.jsonl",
+    "plans",
+    "histories",
+)
 
 #: Verdicts about something that did not happen, or not every time.
 _NOTHING_HAPPENED = ("GONE", "VACUOUS", "FLAKY")
@@ -54,15 +62,19 @@ def rests_on(result: RunResult) -> str:
 
 
 def counts(result: RunResult, directory: Path) -> str:
-    """Return the one line that says how the run went."""
+    """Return the one line that says how the run went, and where to read more."""
+    pages = [page for name in FILES[:2] if (page := directory / name).exists()]
+    return f"{tally(result)} · {shown_path(next(iter(pages), directory))}"
+
+
+def tally(result: RunResult) -> str:
+    """Return how the run went, in numbers."""
     proofs = [_good(row) for row in result.rows if not row.is_guard]
     guards = [_good(row) for row in result.rows if row.is_guard]
     refused = sum(1 for row in result.rows if row.refused)
-    summary = directory / "summary.md"
     return (
         f"{_share(proofs, 'proof')} reproduced and held, {_share(guards, 'guard')} held, "
-        f"{refused} refused · {duration(result.seconds)} · {size(result.written_bytes)} written · "
-        f"{shown_path(summary if summary.exists() else directory)}"
+        f"{refused} refused · {duration(result.seconds)} · {size(result.written_bytes)} written"
     )
 
 
@@ -131,11 +143,17 @@ def sentences(arm: ArmResult) -> list[str]:
 
 def command(arm: ArmResult, directory: Path) -> str:
     """Return the line that replays the trial of an arm that shows best what is wrong with it."""
-    trial = _telling(arm)
-    return "" if trial is None else f"palace-lab replay {shown_path(directory / trial.plan)}"
+    trial = telling(arm)
+    return "" if trial is None else replay(trial, directory)
 
 
-def _telling(arm: ArmResult) -> TrialRecord | None:
+def replay(trial: TrialRecord, directory: Path) -> str:
+    """Return the line that replays one trial."""
+    return f"palace-lab replay {shown_path(directory / trial.plan)}"
+
+
+def telling(arm: ArmResult) -> TrialRecord | None:
+    """Return the trial of an arm that shows best what is wrong with it."""
     name = arm.verdict.name
     if any(trial.lab_error for trial in arm.trials) and name != "VIOLATED":
         return next(trial for trial in arm.trials if trial.lab_error)

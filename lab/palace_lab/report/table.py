@@ -35,10 +35,11 @@ _SPREAD_ABOVE = 1.5
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its text and how it is coloured."""
+    """One cell: its text, how it is coloured, and which arm it is about."""
 
     text: str
     tone: Tone = "quiet"
+    role: Role | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,13 @@ def fold(text: str, width: int, hang: int = 0) -> tuple[str, ...]:
     return (*lines, current.rstrip())
 
 
+def unbroken(text: str) -> str:
+    """Return text with no-break spaces wherever this table would not fold it."""
+    return " ".join(
+        words.rstrip().replace(" ", "\N{NO-BREAK SPACE}") for words in _BLANKS.split(text)
+    )
+
+
 def _arm_columns(rows: Sequence[Row]) -> list[tuple[str, tuple[Role, ...]]]:
     """Return the columns some row has an arm for; the first one always, to say REFUSED in."""
     present = {arm.role for row in rows for arm in row.arms} | {"off"}
@@ -106,7 +114,7 @@ def _cells(row: Row, columns: Sequence[tuple[str, tuple[Role, ...]]]) -> list[Ce
     for _, roles in columns:
         arm = next((found for role in roles if (found := row.arm(role)) is not None), None)
         if arm is not None:
-            arms.append(Cell(arm_words(arm), tone(arm)))
+            arms.append(Cell(arm_words(arm), tone(arm), arm.role))
         else:
             arms.append(Cell(missing, "bad") if missing else Cell("-"))
             missing = ""
