@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it is published without type information
 
+from palace_lab.processes.burden import file_system
+
 
 def describe(directory: Path) -> str:
     """Return one line on the machine, its load just now, and where `directory` lies."""
@@ -16,7 +18,7 @@ def describe(directory: Path) -> str:
     return (
         f"{_processor()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, "
         f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}, "
-        f"{_file_system(directory)}, load {load}"
+        f"{file_system(directory) or 'unknown file system'}, load {load}"
     )
 
 
@@ -30,15 +32,3 @@ def _processor() -> str:
         if name.strip() == "model name":
             return " ".join(value.split())
     return platform.processor() or "unknown processor"
-
-
-def _file_system(directory: Path) -> str:
-    real = directory.resolve()
-    mounted = [
-        part
-        for part in psutil.disk_partitions(all=True)
-        if real.is_relative_to(Path(part.mountpoint))
-    ]
-    if not mounted:
-        return "unknown file system"
-    return str(max(mounted, key=lambda part: len(part.mountpoint)).fstype)
