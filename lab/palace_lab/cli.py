@@ -17,6 +17,7 @@ from palace_lab.commands.listing import list_command
 from palace_lab.commands.replay import replay_command
 from palace_lab.commands.repro import repro_command
 from palace_lab.commands.run import run_command
+from palace_lab.commands.soak import soak_command
 from palace_lab.commands.sweep import sweep_command
 from palace_lab.environments.commands import envs
 from palace_lab.errors import ExitCode, LabError
@@ -43,6 +44,7 @@ COMMANDS = (
     hop_command,
     ablate_command,
     bench_command,
+    soak_command,
     envs,
 )
 for command in COMMANDS:

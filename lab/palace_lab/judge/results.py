@@ -134,8 +134,8 @@ class RunResult:
         return ExitCode.PROMISED
 
 
-#: GONE comes last: who takes it for good news, as for a release that is not out yet, can then rely
-#: on nothing else being wrong.
+#: Of several things that happened, the first of these decides. GONE comes last: who takes it for
+#: good news, as for a release that is not out yet, can then rely on nothing else being wrong.
 WORST_FIRST = (
     ExitCode.VIOLATED,
     ExitCode.HANG,

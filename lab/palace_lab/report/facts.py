@@ -144,7 +144,7 @@ def sentences(arm: ArmResult) -> list[str]:
 def command(arm: ArmResult, directory: Path) -> str:
     """Return the line that replays the trial of an arm that shows best what is wrong with it."""
     trial = telling(arm)
-    return "" if trial is None else replay(trial, directory)
+    return "" if trial is None or not trial.plan else replay(trial, directory)
 
 
 def replay(trial: TrialRecord, directory: Path) -> str:
@@ -166,7 +166,8 @@ def telling(arm: ArmResult) -> TrialRecord | None:
         odd = [trial for trial in arm.trials if trial.signature is None]
     else:
         odd = [trial for trial in arm.trials if trial.signature and not trial.lab_error]
-    return next(iter([*odd, *arm.trials]), None)
+    # A soak keeps the plans of some of its trials only.
+    return next((trial for trial in [*odd, *arm.trials] if trial.plan), None)
 
 
 def _bad_row(row: Row, directory: Path) -> Block:

@@ -3,7 +3,8 @@
 Rules:
 - A line counts once its newline is there. A torn last line (the lab was killed while it wrote) is
   passed over when reading and cut off before anything is appended.
-- Each line is handed to the operating system at once: it survives the lab's own SIGKILL.
+- Each line is handed to the operating system at once: it survives the lab's own SIGKILL. In a
+  `durable` file it is on the disk as well before `append` returns: it survives a loss of power.
 - One writer at a time; the file is locked while it is open.
 - There is no header; every record carries its `schema`.
 """
@@ -42,8 +43,9 @@ _RECORDS = msgspec.json.Decoder(TrialRecord)
 class ResultsFile:
     """A results.jsonl that records are appended to, from any thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
         self.path = path
+        self._durable = durable
         self._lock = threading.Lock()
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -75,6 +77,8 @@ class ResultsFile:
         with self._lock:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
+            if self._durable:
+                os.fdatasync(self._file)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

@@ -82,21 +82,24 @@ class RunDirectory:
 
     def plan_path(self, scenario: str, release: str, arm: str, index: int) -> Path:
         """Return where the plan of a trial goes."""
-        return self.plans / f"{_stem(scenario, release, arm, index)}.json"
+        return self.plans / f"{plan_stem(scenario, release, arm, f'{index:04}')}.json"
 
     def history_path(self, scenario: str, release: str, arm: str, index: int) -> Path:
         """Return where what is kept of a trial goes: a directory, not made yet."""
-        return self.histories / _stem(scenario, release, arm, index)
+        return self.histories / plan_stem(scenario, release, arm, f"{index:04}")
 
-    def broke_off(self, error: OSError, *, command: str = "run") -> LabError:
-        """Return the error that ends a run which the system let write, or read, no more."""
+    def broke_off(self, error: OSError, *, command: str = "run", again: str = "") -> LabError:
+        """Return the error that ends a run which the system let write, or read, no more.
+
+        `again` is the command that goes on with it: by default `command --resume` and the path.
+        """
         where = error.filename or self.path
         remedy = "make room, or put back what was removed"
         if error.errno in (errno.EMFILE, errno.ENFILE):
             remedy = "allow more open files (ulimit -n)"
         return LabError(
             f"the run broke off: {where}: {error.strerror}; what was decided is in {self.path}: "
-            f"{remedy}, then: palace-lab {command} --resume {self.path}"
+            f"{remedy}, then: palace-lab {again or f'{command} --resume {self.path}'}"
         )
 
     def relative(self, path: Path) -> str:
@@ -124,8 +127,9 @@ def asked_in(path: Path) -> dict[str, Any]:
     return asked
 
 
-def _stem(scenario: str, release: str, arm: str, index: int) -> str:
-    return "--".join([*map(_part, (scenario, release, arm)), f"{index:04}"])
+def plan_stem(scenario: str, release: str, arm: str, last: str) -> str:
+    """Return the file name, without its ending, of what belongs to these four."""
+    return "--".join(map(_part, (scenario, release, arm, last)))
 
 
 def _part(name: str) -> str:

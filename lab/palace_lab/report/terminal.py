@@ -1,7 +1,8 @@
 """What a run says while it runs: a bar with finished rows above it, or plain lines for a log.
 
 Rules: a finished row is printed at once, so that the first verdict is on the screen early. A log
-gets a line for each row and between rows at most one progress line in `QUIET_S` seconds. All
+gets a line for each row and between rows at most one progress line in `QUIET_S` seconds, or in as
+many as its maker says. All
 methods may be called from several threads; leaving the context removes the bar.
 """
 
@@ -34,9 +35,16 @@ _BAR_WIDTH_MAX = 40
 class RunProgress:
     """Tells a user how a run is getting on."""
 
-    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        console: Console,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        quiet_s: float = QUIET_S,
+    ) -> None:
         self._console = console
         self._clock = clock
+        self._quiet_s = quiet_s
         self._lock = threading.RLock()
         self._live: Live | None = None
         self._began = self._said = clock()
@@ -72,7 +80,7 @@ class RunProgress:
                     transient=True,
                 )
                 self._live.start()
-        if not self._console.is_terminal:
+        if not self._console.is_terminal and total_trials:
             taken_over = f", {already} of them taken over" if already else ""
             self._console.say(f"{total_trials} trials{taken_over}")
 
@@ -93,7 +101,7 @@ class RunProgress:
             self._total = max(self._total, self._done)
             if not self._running.startswith("running"):
                 self._running = one_line(f"done: {record.scenario} {record.release} {record.arm}")
-            if not self._console.is_terminal and self._clock() - self._said >= QUIET_S:
+            if not self._console.is_terminal and self._clock() - self._said >= self._quiet_s:
                 self._log(self._running)
 
     def row_done(self, row: Row) -> None:

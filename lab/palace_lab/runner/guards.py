@@ -1,9 +1,8 @@
 """What a long run asks of the machine before each trial: time, budget, heat, memory, room on disk.
 
 Rules:
-- A trial that has begun is never cut off: it ends by its own deadlines. So a limit is passed by at
-  most what the trials under way still take, and a hard limit of memory is the system's to set
-  (`MemoryMax` of the unit in docs/systemd).
+- No limit here cuts off a trial that has begun. So it is passed by what the trials under way still
+  take, and a hard limit of memory is the system's to set (`MemoryMax` of the unit in docs/systemd).
 - Heat and a Pi's own flags make the run pause until the machine has cooled, for a bounded time:
   what a machine does that holds itself back says nothing about the library.
 - Above the limit of memory no trial begins, and from then on one fewer runs at a time. If the run
