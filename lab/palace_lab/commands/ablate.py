@@ -72,7 +72,7 @@ def ablate_command(
     tried = _fixes(fixes)
     names = recalled(names)
     profile = Profile(f"{trials} trials", off=trials, fixed=0)
-    listed = chosen(names, profile, nightly=nightly)
+    listed = chosen(names, nightly=nightly)
     asked = resolve_all(releases)
     seed_of_all = campaign_seed(seed)
     console = Console()

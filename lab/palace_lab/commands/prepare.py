@@ -13,7 +13,7 @@ from palace_lab.environments import Environment, ensure, resolve_release
 from palace_lab.errors import RefusedError, UsageError
 from palace_lab.processes.supervise import tracing_available
 from palace_lab.report.rundir import RunDirectory, asked_in
-from palace_lab.runner.cells import Profile, shown_releases
+from palace_lab.runner.cells import PROFILES, Profile, shown_releases
 from palace_lab.scenario import RELEASES, SQLITE, Size
 
 Tell = Callable[[str], None]
@@ -50,7 +50,9 @@ def default_reports() -> Path:
     return Path.cwd() / "reports"
 
 
-def chosen(names: tuple[str, ...], profile: Profile, *, nightly: bool) -> list[Listed]:
+def chosen(
+    names: tuple[str, ...], *, nightly: bool, profile: Profile = PROFILES["quick"]
+) -> list[Listed]:
     """Return the scenarios named, or all of the profile; all there are with `nightly`."""
     found = select(find_scenarios(), names)
     by_name = {name for name in names if "/" in name}

@@ -70,7 +70,7 @@ def run_command(
 ) -> int:
     """Run scenarios (all, or those named) on their arms, and print the table of verdicts."""
     names = recalled(names)
-    scenarios = chosen(names, PROFILES[profile], nightly=nightly)
+    scenarios = chosen(names, nightly=nightly, profile=PROFILES[profile])
     asked = resolve_all(releases)
     seed = campaign_seed(seed)
     directory = run_directory(names, resume, report_dir, seed=seed)
