@@ -19,6 +19,7 @@ import click
 
 from palace_lab.commands import notify as hook
 from palace_lab.commands.durations import bytes_of, seconds_of
+from palace_lab.commands.options import jobs_option, releases_option
 from palace_lab.commands.prepare import default_reports
 from palace_lab.commands.session import Asked, Session, begin
 from palace_lab.errors import ExitCode, LabError
@@ -37,9 +38,9 @@ _GB = 1000**3
 @click.command("soak")
 @click.argument("names", nargs=-1, metavar="[SCENARIO|SYSTEM]...")
 @click.option("--for", "seconds", type=seconds_of, metavar="TIME", default="8h", show_default=True)
-@click.option("--release", "releases", multiple=True, help="Only this chromadb; may be repeated.")
+@releases_option
 @click.option("--seed", type=int, help=f"Default: ${SEED_VARIABLE}, else date and machine.")
-@click.option("--jobs", type=click.IntRange(1, 64), help="Trials at once; default: cores.")
+@jobs_option
 @click.option("--write-budget", type=bytes_of, metavar="SIZE", default="20GB", show_default=True)
 @click.option(
     "--temperature-max",
