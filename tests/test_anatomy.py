@@ -92,7 +92,7 @@ def _tree(folder: Path) -> dict[str, tuple[str, int]]:
 
 
 def test_the_manifest_names_every_release_worth_a_column() -> None:
-    assert {"0.5.23", "0.6.3", "1.0.21", "1.3.7", "1.5.9"} <= {
+    assert {"0.4.24", "0.5.23", "0.6.3", "1.0.21", "1.3.7", "1.5.9"} <= {
         entry["release"] for entry in MANIFEST.values()
     }
 
@@ -129,7 +129,17 @@ def test_anatomy_agrees_with_what_chromadb_answered(name: str) -> None:
                 np.testing.assert_allclose(vector, wanted, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+def test_the_oldest_fixture_keeps_its_number_in_the_pickle_and_its_log_whole() -> None:
+    each = survey(FIXTURES / "chroma-0.4.24" / "palace").collection("drawers")
+    assert each.segment is not None
+    assert each.segment.index is not None
+    assert each.vector_watermark is None
+    assert each.vector_start == each.segment.index.max_seq_id == 120
+    assert each.log_complete
+    assert any(where != IN_INDEX for where in each.served.values()), "no tail in the log"
+
+
+@pytest.mark.parametrize("name", [name for name in HEALTHY if name != "chroma-0.4.24"])
 def test_the_fixtures_hold_what_makes_agreement_hard(name: str) -> None:
     seen = survey(FIXTURES / name / "palace")
     each = seen.collection("drawers")
@@ -151,8 +161,8 @@ def test_eras_and_thresholds_are_read() -> None:
     eras = {name: read_tables(FIXTURES / name / "palace") for name in HEALTHY}
     assert eras["chroma-0.6.3"].era == "blob"
     assert eras["chroma-1.5.9"].era == "integer"
-    for tables in eras.values():
-        assert tables.automatically_purge
+    for name, tables in eras.items():
+        assert tables.automatically_purge == (name != "chroma-0.4.24")  # from 0.5.6 on
         drawers = next(each for each in tables.collections if each.name == "drawers")
         assert (drawers.settings.sync_threshold, drawers.settings.batch_size) == (20, 10)
         assert {mark.storage for mark in tables.watermarks.values()} == {tables.era}

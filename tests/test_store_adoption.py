@@ -99,7 +99,8 @@ def test_a_palace_of_an_older_release_survives_the_loss_of_its_indexes(
         pytest.skip("a newer palace than this release can read")
     palace = palace_of(bench, made_by)
     expected = answers(made_by)
-    assert rows_without_log(palace) > 0, "this palace has nothing to put back"
+    # 0.4.24 never purged its log, so it has nothing to put back.
+    assert (rows_without_log(palace) > 0) == (made_by != "0.4.24")
     with bench.worker(palace) as worker:
         worker.do("open")
         assert worker.do("state")["retained"]
