@@ -10,7 +10,6 @@ them gives the true content and replaying writes. Time is bounded by a progress 
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from palace_store.anatomy.findings import AnatomyError, open_regular
+from palace_store.anatomy.private_copy import companions, private_copy
 
 DATABASE = "chroma.sqlite3"
 SECONDS_MAX = 120.0
@@ -28,7 +28,6 @@ SECONDS_MAX = 120.0
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 _WAL_VERSION = 2
-_COPY_ATTEMPTS = 5
 _BUSY_SECONDS = 5.0
 _STEPS_BETWEEN_CHECKS = 200_000
 _VALUE_BYTES_MAX = 64 * 1024 * 1024
@@ -66,13 +65,6 @@ def _database_path(path: str | os.PathLike[str]) -> Path:
         raise AnatomyError(f"{str(given)!a} is not a path") from None
 
 
-def _companions(file: Path) -> list[Path]:
-    """Return the journals beside the database, where SQLite itself looks for them."""
-    real = os.path.realpath(file)
-    names = [Path(real + suffix) for suffix in ("-journal", "-wal")]
-    return [name for name in names if name.exists()]
-
-
 def _check_header(file: Path) -> bool:
     """Return whether the file is in WAL mode; refuse what is no complete database."""
     with open_regular(file) as handle:
@@ -86,46 +78,10 @@ def _check_header(file: Path) -> bool:
     page_bytes = 65536 if page == 1 else page
     pages = int.from_bytes(head[28:32], "big")
     counted = head[24:28] == head[92:96]
-    if counted and size < pages * page_bytes and not _companions(file):
+    if counted and size < pages * page_bytes and not companions(file):
         expected = pages * page_bytes
         raise AnatomyError(f"{file} is torn: {size} bytes where its header says {expected}")
     return _WAL_VERSION in (head[18], head[19])
-
-
-def _stamp(files: list[Path]) -> list[tuple[int, int, int]]:
-    stamps = []
-    for file in files:
-        status = file.stat()
-        stamps.append((status.st_ino, status.st_size, status.st_mtime_ns))
-    return stamps
-
-
-def _copy(file: Path, into: Path) -> Path:
-    """Copy the database with its journals; retry while somebody writes to them."""
-    real = Path(os.path.realpath(file))
-    for attempt in range(_COPY_ATTEMPTS):
-        target = into / f"attempt-{attempt}"
-        target.mkdir()
-        try:
-            sources = [real, *_companions(file)]
-            before = _stamp(sources)
-            wanted, free = sum(stamp[1] for stamp in before), shutil.disk_usage(into).free
-            if wanted > free:
-                message = f"{file} needs {wanted} bytes to copy, {into} has {free} free"
-                raise AnatomyError(message)
-            for source in sources:
-                suffix = source.name[len(real.name) :]
-                with open_regular(source) as reader, (target / (DATABASE + suffix)).open("xb") as w:
-                    shutil.copyfileobj(reader, w, 1 << 20)
-            if _stamp([real, *_companions(file)]) == before:
-                return target / DATABASE
-        except FileNotFoundError:
-            continue  # a journal vanished: the writer committed
-        except OSError as error:
-            raise AnatomyError(f"{file} cannot be copied: {error.strerror}") from None
-        shutil.rmtree(target)
-    message = f"{file} changed {_COPY_ATTEMPTS} times while it was copied: stop its writer first"
-    raise AnatomyError(message)
 
 
 @contextmanager
@@ -144,8 +100,8 @@ def open_database(
     assert_no_client(file)
     wal = _check_header(file)
     with tempfile.TemporaryDirectory(prefix="palace-anatomy-") as scratch:
-        if copy or wal or _companions(file):
-            uri = f"file:{quote(str(_copy(file, Path(scratch))))}?mode=rw"
+        if copy or wal or companions(file):
+            uri = f"file:{quote(str(private_copy(file, Path(scratch), wal=wal)))}?mode=rw"
         else:
             uri = f"file:{quote(str(file.resolve()))}?mode=ro"
         connection = _connect(uri, file, seconds_max)

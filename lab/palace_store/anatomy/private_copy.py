@@ -1,0 +1,148 @@
+"""Copies an SQLite database with its journals, also from under a living writer.
+
+Rules. Nothing is created, changed or locked for longer than the copy takes. A copy is one state of
+the database that was committed, whoever writes meanwhile:
+
+- In WAL mode the file is copied first, then its log. Pages that a checkpoint moves in between are
+  in both. Only a log that was begun anew would not fit, which its salts show: then again.
+- Else the copy is made under SQLite's own read lock. Where that cannot be had, because a dead
+  writer left a journal or a living one does not let go, file and journal are copied as they are,
+  again if either changed meanwhile.
+
+The copy is settled: its journal is rolled back or its log folded in, so it is one file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from palace_store.anatomy.findings import AnatomyError, open_regular
+
+_ATTEMPTS = 5
+#: How long a writer that is about to commit is waited for.
+_BUSY_S = 2.0
+_BLOCK_BYTES = 1 << 20
+_WAL_HEADER_BYTES = 32
+
+_Stamps = tuple[tuple[str, int, int, int], ...]
+
+
+def companions(file: Path) -> list[Path]:
+    """Return the journals beside the database, where SQLite itself looks for them."""
+    real = os.path.realpath(file)
+    names = [Path(real + suffix) for suffix in ("-journal", "-wal")]
+    return [name for name in names if name.exists()]
+
+
+def private_copy(file: Path, into: Path, *, wal: bool) -> Path:
+    """Return a settled copy of the database in the folder `into`, which is the caller's own.
+
+    `wal` is what the file's header says of its mode. Raises `AnatomyError`: of kind ``no-room``
+    where `into` has not enough, ``in-motion`` where every attempt was overtaken by a writer.
+    """
+    real = Path(os.path.realpath(file))
+    for attempt in range(_ATTEMPTS):
+        target = into / f"attempt-{attempt}" / real.name
+        target.parent.mkdir()
+        try:
+            _check_room(file, real, into)
+            if _copied_with_log(real, target) if wal else _copied(real, target):
+                _settle(target)
+                return target
+        except FileNotFoundError:
+            continue  # a journal vanished: its writer committed
+        except OSError as error:
+            raise AnatomyError(f"{file} cannot be copied: {error.strerror}") from None
+        except sqlite3.Error as error:
+            raise AnatomyError(f"{file} cannot be read: {error}") from None
+        shutil.rmtree(target.parent)
+    message = f"{file} changed {_ATTEMPTS} times while it was copied: stop its writer first"
+    raise AnatomyError(message, kind="in-motion")
+
+
+def _check_room(file: Path, real: Path, into: Path) -> None:
+    wanted = sum(source.stat().st_size for source in (real, *companions(real)))
+    free = shutil.disk_usage(into).free
+    if wanted > free:
+        message = f"{file} needs {wanted} bytes to copy, {into} has {free} free"
+        raise AnatomyError(message, kind="no-room")
+
+
+def _copied(real: Path, target: Path) -> bool:
+    """Copy a database with a rollback journal; tell whether no writer came in between."""
+    if _backed_up(real, target):
+        return True
+    target.unlink(missing_ok=True)
+    sources = [real, *companions(real)]
+    before = _stamps(sources)
+    for source in sources:
+        _copy_file(source, target.with_name(source.name))
+    return _stamps([real, *companions(real)]) == before
+
+
+def _backed_up(real: Path, target: Path) -> bool:
+    """Copy under a read lock; False where it cannot be had or the pages make no sense."""
+    source = sqlite3.connect(
+        f"file:{quote(str(real))}?mode=ro", uri=True, timeout=_BUSY_S, isolation_level=None
+    )
+    try:
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_master").fetchone()  # takes the lock
+        with_lock = sqlite3.connect(target)
+        try:
+            source.backup(with_lock)
+        finally:
+            with_lock.close()
+    except sqlite3.Error:
+        return False
+    finally:
+        source.close()
+    return True
+
+
+def _copied_with_log(real: Path, target: Path) -> bool:
+    """Copy a database and its write-ahead log; tell whether they belong together."""
+    log = Path(f"{real}-wal")
+    before = _stamps([real]), _salts(log)
+    _copy_file(real, target)
+    if before[1]:
+        _copy_file(log, target.with_name(log.name))
+        return _salts(log) == before[1]
+    return (_stamps([real]), _salts(log)) == before
+
+
+def _salts(log: Path) -> bytes:
+    """Return the head of a log, which is another one each time it is begun anew."""
+    try:
+        with open_regular(log) as handle:
+            return handle.read(_WAL_HEADER_BYTES)
+    except AnatomyError as error:
+        if error.kind == "missing":
+            return b""
+        raise
+
+
+def _stamps(files: list[Path]) -> _Stamps:
+    found = []
+    for file in files:
+        status = file.stat()
+        found.append((file.name, status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    with open_regular(source) as reader, target.open("xb") as writer:
+        shutil.copyfileobj(reader, writer, _BLOCK_BYTES)
+
+
+def _settle(copy: Path) -> None:
+    connection = sqlite3.connect(copy, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        connection.close()
