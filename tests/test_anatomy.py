@@ -379,7 +379,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
         lambda p: _execute(p, "UPDATE embeddings_queue_config SET config_json_str = '{'"),
         {"config-unreadable"},
     ),
-    "label overwritten": (_unknown_label, {"count-mismatch", "vectors-missing", "unrecoverable"}),
+    "label overwritten": (
+        _unknown_label,
+        {"count-mismatch", "element-unknown", "vectors-missing", "unrecoverable"},
+    ),
     "dimension changed": (
         lambda p: _execute(p, "UPDATE collections SET dimension = 17 WHERE name = 'drawers'"),
         {"dimension-mismatch", "log-unreadable", "vectors-missing", "unrecoverable"},

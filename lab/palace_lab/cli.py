@@ -12,6 +12,7 @@ import click
 from palace_lab import __version__
 from palace_lab.commands.ablate import ablate_command
 from palace_lab.commands.bench import bench_command
+from palace_lab.commands.diagnose import diagnose_command
 from palace_lab.commands.hop import hop_command
 from palace_lab.commands.listing import list_command
 from palace_lab.commands.replay import replay_command
@@ -45,6 +46,7 @@ COMMANDS = (
     ablate_command,
     bench_command,
     soak_command,
+    diagnose_command,
     envs,
 )
 for command in COMMANDS:

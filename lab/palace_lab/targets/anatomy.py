@@ -45,7 +45,10 @@ def weigh(palace: Path) -> dict[str, int]:
     apparent = allocated = 0
     for directory, _, names in os.walk(palace):
         for name in names:
-            status = os.lstat(os.path.join(directory, name))  # noqa: PTH118  (os.walk gives text)
+            try:
+                status = os.lstat(os.path.join(directory, name))  # noqa: PTH118  (os.walk gives text)
+            except FileNotFoundError:
+                continue  # a living writer took a journal away
             apparent += status.st_size
             allocated += 512 * status.st_blocks
     return {"apparent_bytes": apparent, "allocated_bytes": allocated}

@@ -85,30 +85,40 @@ def _check_header(file: Path) -> bool:
 
 
 @contextmanager
-def open_database(
-    path: str | os.PathLike[str], *, copy: bool = False, seconds_max: float = SECONDS_MAX
-) -> Iterator[sqlite3.Connection]:
-    """Yield a connection that reads the palace's database.
+def settled(path: str | os.PathLike[str], *, copy: bool = False) -> Iterator[Path]:
+    """Yield the database file if it can be read in place, else a private copy that is one file.
 
-    `path` is a palace, or a database file that the caller has copied. `copy` always reads a
-    private copy, which also leaves no lock on the original. Raises `AnatomyError` for everything
-    that is wrong with the file, and when reading takes longer than `seconds_max`.
+    `path` is a palace or a database file. `copy` always makes one, which also leaves no lock on the
+    original. Raises `AnatomyError` for everything that is wrong with the file.
     """
     file = _database_path(path)
     if not file.exists():
         raise AnatomyError(f"{file} does not exist", kind="missing")
     assert_no_client(file)
     wal = _check_header(file)
+    if not (copy or wal or companions(file)):
+        yield file
+        return
     with tempfile.TemporaryDirectory(prefix="palace-anatomy-") as scratch:
-        if copy or wal or companions(file):
-            uri = f"file:{quote(str(private_copy(file, Path(scratch), wal=wal)))}?mode=rw"
-        else:
-            uri = f"file:{quote(str(file.resolve()))}?mode=ro"
-        connection = _connect(uri, file, seconds_max)
+        yield private_copy(file, Path(scratch), wal=wal)
+
+
+@contextmanager
+def open_database(
+    path: str | os.PathLike[str], *, copy: bool = False, seconds_max: float = SECONDS_MAX
+) -> Iterator[sqlite3.Connection]:
+    """Yield a connection that reads the palace's database.
+
+    `path` and `copy` as for `settled`, which is also what is raised; or reading takes longer than
+    `seconds_max`.
+    """
+    named = _database_path(path)
+    with settled(path, copy=copy) as file:
+        connection = _connect(f"file:{quote(str(file.resolve()))}?mode=ro", named, seconds_max)
         try:
             yield connection
         except sqlite3.Error as error:
-            raise AnatomyError(f"{file} cannot be read: {error}") from None
+            raise AnatomyError(f"{named} cannot be read: {error}") from None
         finally:
             connection.close()
 

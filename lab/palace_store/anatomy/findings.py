@@ -20,6 +20,7 @@ KINDS: dict[str, str] = {
     "config-unreadable": "embeddings_queue_config does not hold a JSON object",
     "count-mismatch": "the pickle and data_level0.bin disagree on which elements are alive",
     "dimension-mismatch": "collection, index or log disagree on the vectors' length",
+    "element-unknown": "the index holds live elements that the pickle does not name",
     "index-drift": "the index does not know rows below its own watermark (S1: two writers)",
     "index-only": "the index answers ids that have no row",
     "index-torn": "an index file is missing, short or contradicts its header",

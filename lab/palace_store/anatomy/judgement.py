@@ -116,7 +116,7 @@ def _labels(each: CollectionSurvey) -> Iterator[Finding]:
     if extra:
         # 0.x does this by itself when an id is deleted, added and deleted within one batch.
         text = f"{len(extra)} live elements of the index are unknown to the pickle"
-        yield from _found("count-mismatch", "damage", text)
+        yield from _found("element-unknown", "damage", text)
     lost = tuple(name for name in index.id_to_label if name not in segment.located)
     if lost:
         text = f"{len(lost)} ids of the pickle have no live element in the index"

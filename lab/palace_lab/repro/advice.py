@@ -1,0 +1,183 @@
+"""What is behind each kind of finding, and what to do: likely cause, scenario, remedy.
+
+Rules. A cause is what the lab has seen to have that effect, or "unknown". A scenario is named only
+where its palaces show that very finding; where none does, none is named. A remedy never touches the
+palace before it was copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from palace_lab.report.words import shown_path
+
+#: Kinds of finding beside those of `palace_store.anatomy.KINDS`.
+KINDS: Mapping[str, str] = {
+    "change-cut-off": "palace_store noted a change that never ended, and no process is at it",
+    "database-damaged": "SQLite's own check of a file finds something wrong",
+    "database-missing": "chroma.sqlite3 is not there, but directories of its index are",
+    "database-unreadable": "a database of the palace cannot be read at all",
+    "log-long": "the write-ahead log of a file is longer than its bound",
+    "release-unknown": "the tables are of a newer release than this lab knows",
+}
+
+_COPY = "stop every process that uses the palace and copy its folder first"
+_OPEN = (
+    f"{_COPY}; then open it once with palace_store's DrawerStore, which rebuilds the index from "
+    "what the log and the files surely hold and lists what is lost (docs/s1-index-drift.md)"
+)
+_BACKUP = f"{_COPY}; nothing here mends it: restore the file from a backup"
+_ASK = f"{_COPY}; nothing here mends it by itself: keep the copy and report it"
+_TWO = "two processes wrote the palace at the same time, each its own index over the other's"
+_KILLED = "a process was killed, or the disk was full, while it wrote the index files"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A likely cause, the scenario that reproduces it ("" where none does), and what to do."""
+
+    cause: str
+    scenario: str
+    remedy: str
+
+    def command(self, palace: Path) -> str:
+        """Return a command to paste: the scenario, else all that is known of the finding."""
+        if self.scenario:
+            return f"palace-lab run {self.scenario}"
+        return f"palace-lab diagnose {shown_path(palace)} --json"
+
+
+#: What has other findings of the same collection follow, the strongest first.
+_ROOTS = (
+    "watermark-blob",
+    "segment-missing",
+    "pickle-torn",
+    "pickle-refused",
+    "index-torn",
+    "bloated-file",
+    "pickle-missing",
+    "dimension-mismatch",
+    "log-unreadable",
+    "watermark-impossible",
+    "index-drift",
+    "log-gap",
+)
+#: What may follow from them.
+_CONSEQUENCES = frozenset(
+    {
+        "index-drift",
+        "vectors-missing",
+        "unrecoverable",
+        "index-only",
+        "element-unknown",
+        "count-mismatch",
+        "vector-mismatch",
+    }
+)
+#: What the rename of an index leaves behind: nothing, or an index that was begun anew.
+_AFTER_RENAME = ("segment-missing", "pickle-missing")
+
+#: What chromadb 0.x does to its own index when an id is deleted, added and deleted in one batch.
+BY_ITSELF = frozenset({"index-only", "element-unknown"})
+LEFT_OVER = Advice(
+    "chromadb 0.x left it there itself: an id was deleted, added and deleted in one batch",
+    "s1/count-of-old",
+    "nothing: no row is missing",
+)
+
+ADVICE: Mapping[str, Advice] = {
+    "segment-missing": Advice(
+        "the directory of the index was renamed, as the published quarantine does, or removed",
+        "s1/quarantine",
+        _OPEN,
+    ),
+    "pickle-torn": Advice(_KILLED, "s1/killed-in-pickle", _OPEN),
+    "index-torn": Advice(_KILLED, "s1/killed-in-data", _OPEN),
+    "bloated-file": Advice(
+        "a torn data_level0.bin was opened, and chromadb wrote garbage into link_lists.bin",
+        "s1/killed-in-data",
+        _OPEN,
+    ),
+    "pickle-missing": Advice(_KILLED, "s1/killed-in-data", _OPEN),
+    "index-drift": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
+    "log-gap": Advice(
+        "another process purged the log before this index had taken it up",
+        "s1/two-writers-alternating",
+        _OPEN,
+    ),
+    "element-unknown": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
+    "count-mismatch": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
+    "vector-mismatch": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
+    "index-only": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
+    "vectors-missing": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
+    "unrecoverable": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
+    "index-unreachable": Advice(
+        "other vectors of the collection were replaced, and the last link to these was lost",
+        "s1/replaced-vectors",
+        _OPEN,
+    ),
+    "watermark-blob": Advice(
+        "a process of chromadb 0.x outlived an upgrade to 1.x and went on writing",
+        "s0/stale-writer",
+        "stop the old process, it does this again otherwise; copy the folder; then open it once "
+        "with palace_store's DrawerStore, which gives the number its type "
+        "(docs/s0-stale-server.md)",
+    ),
+    "watermark-impossible": Advice(
+        "unknown; chromadb will pass over every change until its numbers get there",
+        "",
+        f"{_COPY}; then open it once with palace_store's DrawerStore, which puts watermarks right "
+        "(docs/s0-stale-server.md)",
+    ),
+    "watermark-type": Advice("unknown: no release of chromadb writes this", "", _ASK),
+    "quarantined-directories": Advice(
+        "a quarantine, or palace_store when it rebuilt an index (.rebuilt-, .torn-)",
+        "s1/quarantine",
+        "keep them until nothing is missing: they may hold vectors that are nowhere else",
+    ),
+    "pickle-refused": Advice(
+        "the file was not written by chromadb; it may run code when chromadb opens it",
+        "",
+        "do not open the palace with chromadb; find out who wrote the file",
+    ),
+    "dimension-mismatch": Advice("unknown: index and table are of different collections", "", _ASK),
+    "log-unreadable": Advice("unknown: no release of chromadb writes such a record", "", _ASK),
+    "seq-id-unreadable": Advice("unknown: no release of chromadb writes this", "", _ASK),
+    "segment-name": Advice("the file was not written by chromadb", "", _ASK),
+    "config-unreadable": Advice("unknown: no release of chromadb writes this", "", _ASK),
+    "database-damaged": Advice(
+        "the disk, or a program that dropped SQLite's locks or removed a journal",
+        "",
+        _BACKUP,
+    ),
+    "database-unreadable": Advice(
+        "a copy that was cut short, the disk, or a stray file", "", _BACKUP
+    ),
+    "database-missing": Advice("the file was removed, or the copy is not complete", "", _BACKUP),
+    "log-long": Advice(
+        "a process stays in one read of the file", "s2/kg-pinned-log", "end that process"
+    ),
+    "change-cut-off": Advice(
+        "a process died in the middle of a change",
+        "s1/dead-before-telling",
+        "open it once with palace_store's DrawerStore, which finishes or undoes the change",
+    ),
+    "release-unknown": Advice("a newer chromadb opened the palace", "", "upgrade palace-lab"),
+}  # fmt: skip
+
+
+def advise(kind: str, others: Collection[str], *, renamed: bool) -> Advice:
+    """Return the advice for a kind found together with `others` in the same collection.
+
+    What follows from something else has that one's cause, and its scenario. `renamed` says that
+    the collection's index was set aside by the published quarantine.
+    """
+    root = kind
+    if kind in _CONSEQUENCES:
+        before = _ROOTS[: _ROOTS.index(kind)] if kind in _ROOTS else _ROOTS
+        root = next((each for each in before if each in others), kind)
+    if root in _AFTER_RENAME and renamed:
+        root = "segment-missing"
+    return ADVICE[root]
