@@ -77,7 +77,7 @@ _CONSEQUENCES = frozenset(
     }
 )
 #: What the rename of an index leaves behind: nothing, or an index that was begun anew.
-_AFTER_RENAME = ("segment-missing", "pickle-missing")
+_AFTER_RENAME = ("segment-missing", "pickle-missing", "index-drift")
 
 #: What chromadb 0.x does to its own index when an id is deleted, added and deleted in one batch.
 BY_ITSELF = frozenset({"index-only", "element-unknown"})

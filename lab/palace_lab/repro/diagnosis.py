@@ -114,11 +114,11 @@ def _check_readable(path: Path, *, segment: bool) -> None:
     if not segment and not path.name.startswith(tuple(STORES)):
         return
     files = [path]
-    if segment and path.is_dir() and os.access(path, _LISTABLE):
+    if segment and path.is_dir() and os.access(path, _LISTABLE, effective_ids=True):
         files += path.iterdir()
     for file in files:
         wanted = _LISTABLE if file.is_dir() else _READABLE
-        if file.exists() and not os.access(file, wanted):
+        if file.exists() and not os.access(file, wanted, effective_ids=True):
             raise UsageError(
                 f"{file} may not be read, so nothing can be said about the palace: ask its owner, "
                 "or be its owner"

@@ -20,7 +20,7 @@ from palace_lab.repro.facts import Claim, Database, Drawers, Mark, Reading, Stor
 from palace_lab.repro.release import era, opened_by
 from palace_lab.targets.anatomy import weigh
 from palace_store.anatomy import AnatomyError, CollectionSurvey, Survey, survey
-from palace_store.anatomy.database_file import DATABASE, open_database, settled
+from palace_store.anatomy.database_file import DATABASE, SECONDS_MAX, open_database, settled
 from palace_store.anatomy.records import Watermark, is_segment_id
 from palace_store.local.connection import FILE as MEMORIES
 from palace_store.state import DIRECTORY, read_state
@@ -29,6 +29,7 @@ from palace_store.triple_file import LOG_BYTES_MAX
 #: The files of a palace, and the table of each whose rows are what a person has stored.
 STORES = {DATABASE: "embeddings", "knowledge.sqlite3": "triples", MEMORIES: "memories"}
 _COMPLAINTS_MAX = 5
+_UNFINISHED = f"not finished in {SECONDS_MAX:.0f} s"
 
 
 def read_palace(palace: Path, *, copy: bool, tell: Callable[[str], None]) -> Reading:
@@ -160,9 +161,11 @@ def _health(original: Path, file: Path) -> tuple[Database, list[Claim]]:
         def number(pragma: str) -> int:
             return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
 
-        rows = None
-        if _has_table(connection, table):
-            rows = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - a name of ours
+        integrity, rows = _integrity(connection), None
+        with suppress(sqlite3.DatabaseError):  # what is wrong then, its check has said
+            if _has_table(connection, table):
+                query = f"SELECT count(*) FROM {table}"  # noqa: S608 - a name of ours
+                rows = connection.execute(query).fetchone()[0]
         database = Database(
             file=original.name,
             size_bytes=_size(original),
@@ -170,11 +173,11 @@ def _health(original: Path, file: Path) -> tuple[Database, list[Claim]]:
             free_bytes=number("freelist_count") * number("page_size"),
             schema=number("user_version"),
             rows=rows,
-            integrity=_integrity(connection),
+            integrity=integrity,
         )
     claims = []
-    if database.integrity != "ok":
-        text = f"SQLite says of {original.name}: {database.integrity}."
+    if integrity not in ("ok", _UNFINISHED):
+        text = f"SQLite says of {original.name}: {integrity}."
         claims.append(Claim("database-damaged", "damage", text))
     if log > LOG_BYTES_MAX and original.name != DATABASE:
         text = f"The log of {original.name} has {log} bytes: a reader keeps it from being emptied."
@@ -183,7 +186,10 @@ def _health(original: Path, file: Path) -> tuple[Database, list[Claim]]:
 
 
 def _integrity(connection: sqlite3.Connection) -> str:
-    said = connection.execute(f"PRAGMA integrity_check({_COMPLAINTS_MAX})").fetchall()
+    try:
+        said = connection.execute(f"PRAGMA integrity_check({_COMPLAINTS_MAX})").fetchall()
+    except sqlite3.DatabaseError as error:
+        return _UNFINISHED if "interrupted" in str(error) else str(error)
     return "; ".join(" ".join(str(line).split()) for (line,) in said)
 
 

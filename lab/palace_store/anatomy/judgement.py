@@ -169,7 +169,8 @@ def _answers(each: CollectionSurvey) -> Iterator[Finding]:
     if overlooked:
         text = (
             f"the index was written up to {each.vector_start} and does not know {len(overlooked)} "
-            "rows below that: not one process wrote it, its vectors may belong to other ids"
+            "rows below that: more than one process wrote it, so that its vectors may belong to "
+            "other ids, or it was begun anew"
         )
         yield from _found("index-drift", "damage", text, overlooked)
     if missing:

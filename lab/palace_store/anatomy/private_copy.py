@@ -5,8 +5,11 @@ the database that was committed, whoever writes meanwhile:
 
 - In WAL mode the file is copied first, then its log. Pages that a checkpoint moves in between are
   in both. Only a log that was begun anew would not fit, which its salts show: then again.
-- Else the copy is made under SQLite's own read lock. Where that cannot be had, because a dead
-  writer left a journal or a living one does not let go, file and journal are copied as they are,
+- Else the file is copied under a read lock as SQLite takes it, so that nobody writes to it. A
+  journal beside it is copied as well unless a living writer has reserved the file: then it is
+  theirs, and nothing of it is in the file yet. SQLite itself is not asked for that copy: it would
+  open the journal for writing.
+- Where the lock cannot be had, because a writer does not let go, both are copied as they are, and
   again if either changed meanwhile.
 
 The copy is settled: its journal is rolled back or its log folded in, so it is one file.
@@ -14,19 +17,27 @@ The copy is settled: its journal is rolled back or its log folded in, so it is o
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sqlite3
+import struct
+import time
 from pathlib import Path
-from urllib.parse import quote
 
 from palace_store.anatomy.findings import AnatomyError, open_regular
 
 _ATTEMPTS = 5
 #: How long a writer that is about to commit is waited for.
 _BUSY_S = 2.0
+_PAUSE_S = 0.005
 _BLOCK_BYTES = 1 << 20
 _WAL_HEADER_BYTES = 32
+#: Where SQLite locks a database file (its os.h): the same in every release.
+_PENDING_BYTE = 0x40000000
+_RESERVED_BYTE = _PENDING_BYTE + 1
+_SHARED_FIRST = _PENDING_BYTE + 2
+_SHARED_BYTES = 510
 
 _Stamps = tuple[tuple[str, int, int, int], ...]
 
@@ -74,9 +85,16 @@ def _check_room(file: Path, real: Path, into: Path) -> None:
 
 def _copied(real: Path, target: Path) -> bool:
     """Copy a database with a rollback journal; tell whether no writer came in between."""
-    if _backed_up(real, target):
-        return True
-    target.unlink(missing_ok=True)
+    with open_regular(real) as file:
+        # Closing the file, which drops these locks, comes last. No other handle of it may exist.
+        locked = _locked_shared(file.fileno())
+        if locked:
+            journals = [] if _reserved(file.fileno()) else companions(real)
+            with target.open("xb") as copy:
+                shutil.copyfileobj(file, copy, _BLOCK_BYTES)
+            for journal in journals:
+                _copy_file(journal, target.with_name(journal.name))
+            return True
     sources = [real, *companions(real)]
     before = _stamps(sources)
     for source in sources:
@@ -84,24 +102,32 @@ def _copied(real: Path, target: Path) -> bool:
     return _stamps([real, *companions(real)]) == before
 
 
-def _backed_up(real: Path, target: Path) -> bool:
-    """Copy under a read lock; False where it cannot be had or the pages make no sense."""
-    source = sqlite3.connect(
-        f"file:{quote(str(real))}?mode=ro", uri=True, timeout=_BUSY_S, isolation_level=None
-    )
-    try:
-        source.execute("BEGIN")
-        source.execute("SELECT count(*) FROM sqlite_master").fetchone()  # takes the lock
-        with_lock = sqlite3.connect(target)
+def _locked_shared(fd: int) -> bool:
+    """Take SQLite's SHARED lock on a database; False if a writer keeps it for `_BUSY_S`."""
+    until = time.monotonic() + _BUSY_S
+    while True:
         try:
-            source.backup(with_lock)
-        finally:
-            with_lock.close()
-    except sqlite3.Error:
-        return False
-    finally:
-        source.close()
-    return True
+            fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, _PENDING_BYTE)
+            try:
+                fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB, _SHARED_BYTES, _SHARED_FIRST)
+            finally:
+                fcntl.lockf(fd, fcntl.LOCK_UN, 1, _PENDING_BYTE)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(_PAUSE_S)
+        except OSError:
+            return False  # a file system without locks
+        else:
+            return True
+
+
+def _reserved(fd: int) -> bool:
+    """Tell whether another process has SQLite's RESERVED lock: it is about to write."""
+    asked = struct.pack("@hhqqi", fcntl.F_WRLCK, os.SEEK_SET, _RESERVED_BYTE, 1, 0)
+    # F_WRLCK is asked about, never taken: a writer must not find the byte locked.
+    answer = fcntl.fcntl(fd, fcntl.F_GETLK, asked)
+    return bool(struct.unpack_from("@h", answer)[0] != fcntl.F_UNLCK)
 
 
 def _copied_with_log(real: Path, target: Path) -> bool:
