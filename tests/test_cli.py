@@ -33,7 +33,7 @@ WRONG = {
     "unknown scenario": (["run", "s1/kiled-in-pickle"], "did you mean s1/killed-in-pickle"),
     "unknown scenario to sweep": (["sweep", "s9/none"], "there is no scenario named"),
     "release that was never made": (["run", "--release", "1.5.4"], "1.5.5"),
-    "release that is no number": (["run", "--release", "newest"], "no release of chromadb"),
+    "release that is no number": (["run", "--release", "latest"], "no release of chromadb"),
     "environment that was never made": (["envs", "build", "3.3.3"], "nearest releases"),
     "plan that is not there": (["replay", "nowhere.json"], "cannot read the plan"),
     "plan that is none": (["replay", "broken.json"], "is not a plan"),

@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
-import click
 import pytest
 
 from palace_lab.catalog import VARIABLE, find_scenarios, select
@@ -407,10 +406,7 @@ def test_it_goes_on_where_it_was(played: Played, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("text", ["0", "-5m", "5 parsecs", "5m3", "", "nan", "1e9", "m5", "5mm"])
 def test_a_budget_that_is_no_time_is_refused(text: str) -> None:
-    if text == "5m3":  # five minutes and three seconds
-        assert repro_command.make_context("r", ["x", "--budget", text]).params["budget"] == 303
-        return
-    with pytest.raises(click.BadParameter, match="is no time; write"):
+    with pytest.raises(UsageError, match="is no duration: write"):
         repro_command.make_context("repro", ["x", "--budget", text])
 
 

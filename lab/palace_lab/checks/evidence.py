@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from palace_lab.checks.expected import NOTHING, Expectation
+from palace_lab.checks.expected import NOTHING, Expectation, expect
 from palace_lab.history.merge import Call
 from palace_lab.plan.model import Plan
 from palace_lab.processes.exits import Exit
@@ -83,6 +83,16 @@ class Evidence:
     def about_texts(self, process: str) -> bool:
         """Tell whether what a process writes are texts."""
         return self.plan.target_of(process) in OF_TEXTS
+
+
+def expectations(
+    plan: Plan, calls: Iterable[Call], died_ns: Mapping[str, int]
+) -> tuple[Expectation, Expectation]:
+    """Return what must hold of drawers and of texts, by what their writers were told."""
+    of_texts: dict[bool, list[Call]] = {False: [], True: []}
+    for call in calls:
+        of_texts[plan.target_of(call.begin.process) in OF_TEXTS].append(call)
+    return expect(of_texts[False], died_ns), expect(of_texts[True], died_ns)
 
 
 @dataclass(frozen=True)

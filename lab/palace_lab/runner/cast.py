@@ -118,11 +118,8 @@ class Cast:
         """Return a process of the plan, launched but not yet opened if it is new."""
         if name in self.workers:
             return self.workers[name]
-        families = {
-            step.syscall
-            for step in self._plan.steps
-            if isinstance(step, steps.TRACED) and step.process == name
-        }
+        traced = [step for step in self._plan.steps if isinstance(step, steps.TRACED)]
+        families = {step.syscall for step in traced if step.process == name}
         process = self._plan.process(name)
         self.workers[name] = launch(
             self._arena,

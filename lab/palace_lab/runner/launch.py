@@ -1,4 +1,4 @@
-"""Starting one process of a trial: what it is told of the plan, and where its files go."""
+"""Starting one process of a trial: what it is told of the plan, what it may use, its files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from palace_lab.checks.evidence import Baseline
 from palace_lab.plan.model import Plan
 from palace_lab.processes.exits import Limits
 from palace_lab.processes.supervise import Worker
 from palace_lab.runner.arena import Arena
+
+#: What a process of a trial may use. A torn index makes chromadb write gigabytes for 30 drawers.
+_FILE_BYTES = 64 * 1024 * 1024
+_FILE_TIMES = 20
+_MEMORY_BYTES = 16 << 30
+_CPU_S = 120
+
+
+def limits_for(baseline: Baseline | None) -> Limits:
+    """Return the limits of a trial's processes: far above what a healthy palace takes."""
+    healthy = 0 if baseline is None else baseline.allocated_bytes
+    return Limits(
+        file_size_bytes=_FILE_BYTES + _FILE_TIMES * healthy,
+        memory_bytes=_MEMORY_BYTES,
+        cpu_s=_CPU_S,
+    )
 
 
 def launch(

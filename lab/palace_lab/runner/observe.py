@@ -21,38 +21,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from palace_lab.checks.evidence import OF_TEXTS, Baseline, Evidence, Look, Observation
-from palace_lab.checks.expected import PROBE_FIRST, Expectation, expect
+from palace_lab.checks.evidence import OF_TEXTS, Baseline, Evidence, Look, Observation, expectations
+from palace_lab.checks.expected import PROBE_FIRST, Expectation
 from palace_lab.errors import DeadlineError, LabError, WorkerDiedError
 from palace_lab.history.merge import Call
 from palace_lab.plan.model import Plan
-from palace_lab.processes.exits import Exit, Limits
+from palace_lab.processes.exits import Exit
 from palace_lab.processes.supervise import Worker
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.cast import Checked, Outcome
 from palace_lab.runner.deadline import Deadline
-from palace_lab.runner.launch import launch
+from palace_lab.runner.launch import launch, limits_for
 
-#: What a process of a trial may use. A torn index makes chromadb write gigabytes for 30 drawers.
-_FILE_BYTES = 64 * 1024 * 1024
-_FILE_TIMES = 20
-_MEMORY_BYTES = 16 << 30
-_CPU_S = 120
 PROBE_COUNT = 12
 #: The observer that is chromadb alone.
 RAW = "chroma"
 
 Question = tuple[str, str, dict[str, Any]]  # stage, operation, arguments
-
-
-def limits_for(baseline: Baseline | None) -> Limits:
-    """Return the limits of a trial's processes: far above what a healthy palace takes."""
-    healthy = 0 if baseline is None else baseline.allocated_bytes
-    return Limits(
-        file_size_bytes=_FILE_BYTES + _FILE_TIMES * healthy,
-        memory_bytes=_MEMORY_BYTES,
-        cpu_s=_CPU_S,
-    )
 
 
 def observe(
@@ -140,10 +125,7 @@ def look(
     baseline: Baseline | None = None,
 ) -> Evidence:
     """Return what fresh processes and the files say, with what the plan's processes were told."""
-    by_kind: dict[bool, list[Call]] = {True: [], False: []}
-    for call in made:
-        by_kind[plan.target_of(call.begin.process) in OF_TEXTS].append(call)
-    texts, drawers = (expect(by_kind[kind], outcome.died_ns) for kind in (True, False))
+    drawers, texts = expectations(plan, made, outcome.died_ns)
     surveys = {"before": survey(arena, plan, directory, "before", deadline)}
     observations = [
         observe(
