@@ -11,8 +11,8 @@ import pytest
 
 from palace_lab.catalog import find_scenarios
 from palace_lab.checks.evidence import Look, Observation, Violation
-from palace_lab.history.merge import CONTRADICTION, LEFT_OUT, calls, read_jsonl, write_jsonl
-from palace_lab.history.segment import Event, Phase, Recorder
+from palace_lab.history.merge import calls, read_jsonl, write_jsonl
+from palace_lab.history.segment import CONTRADICTION, LEFT_OUT, Event, Phase, Recorder
 from palace_lab.judge.results import TrialRecord
 from palace_lab.processes.exits import Exit
 from palace_lab.runner.cells import KEPT_EACH, KEPT_MAX, Cell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import subprocess
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palace_lab.errors import UsageError
+from palace_lab.history.segment import Event
 from palace_lab.judge.results import SCHEMA, TrialRecord, ViolationRecord
 from palace_lab.report.records import ResultsFile, RunDirectory, encode_record, read_records
 
@@ -159,12 +161,20 @@ def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:
         ResultsFile(tmp_path)
 
 
-def test_the_documented_fields_are_those_of_a_record() -> None:
+@pytest.mark.parametrize(
+    ("what", "fields"),
+    [
+        ("results.jsonl", [field.name for field in msgspec.structs.fields(TrialRecord)]),
+        ("a history", [field.name for field in dataclasses.fields(Event)]),
+    ],
+)
+def test_the_documented_fields_are_those_of_a_line(what: str, fields: list[str]) -> None:
     text = (Path(__file__).parents[1] / "docs" / "results.md").read_text("utf-8")
-    table = text[text.index("| field |") :].splitlines()[2:]
+    text = text.partition(f"## A line of {what}")[2]
+    table = text[text.index("| field |") :].partition("\n\n")[0].splitlines()[2:]
     cells = [line.split("|")[1] for line in table]
     documented = [name.strip(" `") for cell in cells for name in cell.split(",")]
-    assert documented == [field.name for field in msgspec.structs.fields(TrialRecord)]
+    assert sorted(documented) == sorted(fields)
 
 
 # The directory ----------------------------------------------------------------------------------

@@ -16,9 +16,6 @@ import msgspec
 from palace_lab.errors import LabError
 from palace_lab.history.segment import Event, Phase, read_segment
 
-#: What the notes and faults are called that reports look for: an end, a contradiction that showed,
-#: calls that are not in the history.
-DIED, CONTRADICTION, LEFT_OUT = "died", "contradiction", "left out"
 #: Made before any thread, like those of plans (plan/text.py).
 _EVENTS = msgspec.json.Decoder(Event)
 

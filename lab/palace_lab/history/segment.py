@@ -28,6 +28,9 @@ from palace_lab.errors import LabError
 
 Phase = Literal["invoke", "ok", "fail", "info", "fault", "note"]
 PHASES: tuple[Phase, ...] = ("invoke", "ok", "fail", "info", "fault", "note")
+#: What the notes and faults are called that reports look for: an end, a contradiction that showed,
+#: calls that are not in the history.
+DIED, CONTRADICTION, LEFT_OUT = "died", "contradiction", "left out"
 
 RECORD_BYTES = 512
 _HEADER = struct.Struct("<8sIIi44s")  # magic, version, record bytes, pid, process name

@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from palace_lab.history.merge import CONTRADICTION, DIED, LEFT_OUT, Call, calls
-from palace_lab.history.segment import Event
+from palace_lab.history.merge import Call, calls
+from palace_lab.history.segment import CONTRADICTION, DIED, LEFT_OUT, Event
 from palace_lab.report.words import one_line
 
 #: The lane of what the lab did to no process in particular.

@@ -19,8 +19,7 @@ from typing import Any
 
 from palace_lab.checks.evidence import Evidence
 from palace_lab.errors import DeadlineError, WorkerDiedError
-from palace_lab.history.merge import DIED
-from palace_lab.history.segment import Recorder, read_segment
+from palace_lab.history.segment import DIED, Recorder, read_segment
 from palace_lab.plan import steps
 from palace_lab.plan.model import Plan
 from palace_lab.processes.exits import Exit, Limits
@@ -209,8 +208,8 @@ class Cast:
             self.bury(name)
         except DeadlineError as error:
             op = self.pending.get(name, "")
-            waited = time.monotonic() - began
-            self.outcome.hangs.append(Hang(name, op, round(waited, 3), str(error)))
+            waited_s = round(time.monotonic() - began, 3)
+            self.outcome.hangs.append(Hang(name, op, waited_s, str(error)))
             self.fault("kill after a hang", f"{name} {op}")
             self.workers[name].kill()
             self.bury(name)

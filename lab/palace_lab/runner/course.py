@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from palace_lab.checks.evidence import Observation, Violation
-from palace_lab.history.merge import CONTRADICTION, DIED, LEFT_OUT, calls, merge
-from palace_lab.history.segment import Event
+from palace_lab.history.merge import calls, merge
+from palace_lab.history.segment import CONTRADICTION, DIED, LEFT_OUT, Event
 from palace_lab.report.words import one_line
 from palace_lab.runner.observe import place_midway
 

@@ -228,9 +228,8 @@ def _ask(
             worker.kill()
             return looks, worker.wait_exit(deadline.seconds)
         took_s = time.monotonic() - began
-        phase, error_text = answer["done"], answer.get("error", "")
-        value, now = answer.get("value"), time.monotonic_ns()
-        looks.append(Look(stage, phase, value, error_text, took_s, now))
+        phase, said = answer["done"], answer.get("error", "")
+        looks.append(Look(stage, phase, answer.get("value"), said, took_s, time.monotonic_ns()))
         if phase != "ok":
             break
     worker.send({"exit": True})
