@@ -17,7 +17,6 @@ from palace_lab.workloads.vectors import (
     drawer_number,
     revision_of,
     vector,
-    wing,
 )
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -118,9 +117,3 @@ def test_a_text_says_which_revision_it_is(number: int, revision: int) -> None:
         text[:-1] + "x",
     ):
         assert revision_of(number, other) == -1
-
-
-def test_drawers_are_spread_evenly_over_the_wings_of_a_palace() -> None:
-    found = [wing(drawer_id(number), 15) for number in range(28_000)]
-    counts = [found.count(name) for name in set(found)]
-    assert (len(counts), max(counts) - min(counts)) == (15, 1)

@@ -54,29 +54,6 @@ def three_clients(**options: Any) -> Plan:
     )
 
 
-def house(**options: Any) -> Plan:
-    """Return the plan of three clients in a palace of the size that S2 reports.
-
-    28,000 drawers lie in 15 wings, at chromadb's defaults; the clients write enough for a flush.
-    """
-    names, each, options = ("kitchen", "study", "garden"), 400, {"wings": 15, **options}
-    calls = [write(name, each, first=1000 * n, batch=1) for n, name in enumerate(names)]
-    return Plan(
-        shape=Shape(dimension=64, sync_threshold=1000, batch_size=100, embedded=True),
-        processes=(
-            Process("founder", options={"wings": 15}),
-            *(Process(name, target="mcp", options=options) for name in names),
-        ),
-        steps=(
-            write("founder", 28_000, first=100_000, batch=100),
-            Close("founder"),
-            *(Do(name, "status") for name in names),
-            Together(tuple(calls)),
-            *(Close(name) for name in reversed(names)),
-        ),
-    )
-
-
 def client_cut(**options: Any) -> Plan:
     """Return the plan of three clients of which one is cut off in mid-call, and comes back."""
     first, each = {"kitchen": 0, "garden": 1000, "study": 2000}, 40

@@ -32,7 +32,6 @@ class DrawersTarget(Target):
         self.space = str(context.options.get("space", "cosine"))
         self.sync_threshold = int(context.options.get("sync_threshold", 1000))
         self.batch_size = int(context.options.get("batch_size", 100))
-        self.wings = int(context.options.get("wings", 0))  # 0: drawers lie in none
         embedded = bool(context.options.get("embedded"))
         self._model = HashEmbedder(dimension=self.dimension) if embedded else None
 

@@ -27,7 +27,7 @@ from palace_lab.targets.base import Context
 from palace_lab.targets.drawers import DrawersTarget
 from palace_lab.targets.http_server import PORT, shared
 from palace_lab.targets.triples import PREDICATE
-from palace_lab.workloads.vectors import document, wing
+from palace_lab.workloads.vectors import document
 
 #: Tools that can be timed, and the texts they are given.
 _TIMED = {"kg_add": ("subject", "predicate", "object"), "kg_query": ("entity",)}
@@ -106,8 +106,7 @@ class McpTarget(DrawersTarget):
         if how != "add":
             raise ValueError(f"a server has no tool to {how} drawers: write(..., how='add')")
         for name, text in zip(ids, texts, strict=True):
-            place = {"wing": wing(name, self.wings)} if self.wings else {}
-            self._change("add_drawer", content=text, id=name, **place)
+            self._change("add_drawer", content=text, id=name)
 
     def found(self, *, wanted: Sequence[Sequence[int]]) -> dict[str, Any]:
         """Search for each drawer by its own text; the answer is that of `DrawersTarget.found`."""

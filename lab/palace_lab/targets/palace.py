@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from palace_lab.targets.base import Context, wrong_variant
 from palace_lab.targets.drawers import DrawersTarget
-from palace_lab.workloads.vectors import wing
 from palace_store import trimming
 from palace_store.drawers import DrawerStore
 from palace_store.fixes import Fixes
@@ -53,8 +52,7 @@ class PalaceTarget(DrawersTarget):
     def put(self, how: str, ids: list[str], vectors: list[list[float]], texts: list[str]) -> None:
         """Write through the store."""
         write = self.store.add if how == "add" else self.store.upsert
-        places = [{"wing": wing(name, self.wings)} for name in ids] if self.wings else None
-        write(ids, vectors, documents=texts, metadatas=places, collection=self.collection)
+        write(ids, vectors, documents=texts, collection=self.collection)
 
     def remove(self, ids: list[str]) -> None:
         """Delete through the store."""

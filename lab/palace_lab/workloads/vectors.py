@@ -31,11 +31,6 @@ def drawer_number(name: str) -> int | None:
     return int(digits) if drawer_id(int(digits)) == name else None
 
 
-def wing(name: str, wings: int) -> str:
-    """Return the wing of the palace that a drawer lies in, of so many."""
-    return f"wing {(drawer_number(name) or 0) % wings}"
-
-
 def document(number: int, revision: int = 0) -> str:
     """Return the text of one drawer."""
     return f"drawer {number} revision {revision}"
