@@ -27,7 +27,9 @@ from pathlib import Path
 
 from palace_store.anatomy.findings import AnatomyError, open_regular
 
+#: How often a copy is tried at least, and for how long: on a busy machine a writer overtakes many.
 _ATTEMPTS = 5
+_TRY_S = 10.0
 #: How long a writer that is about to commit is waited for.
 _BUSY_S = 2.0
 _PAUSE_S = 0.005
@@ -56,7 +58,9 @@ def private_copy(file: Path, into: Path, *, wal: bool) -> Path:
     where `into` has not enough, ``in-motion`` where every attempt was overtaken by a writer.
     """
     real = Path(os.path.realpath(file))
-    for attempt in range(_ATTEMPTS):
+    until, attempt = time.monotonic() + _TRY_S, 0
+    while attempt < _ATTEMPTS or time.monotonic() < until:
+        attempt += 1
         target = into / f"attempt-{attempt}" / real.name
         target.parent.mkdir()
         try:
@@ -71,7 +75,7 @@ def private_copy(file: Path, into: Path, *, wal: bool) -> Path:
         except sqlite3.Error as error:
             raise AnatomyError(f"{file} cannot be read: {error}") from None
         shutil.rmtree(target.parent)
-    message = f"{file} changed {_ATTEMPTS} times while it was copied: stop its writer first"
+    message = f"{file} changed {attempt} times while it was copied: stop its writer first"
     raise AnatomyError(message, kind="in-motion")
 
 
