@@ -82,7 +82,7 @@ class Evidence:
 
     def about_texts(self, process: str) -> bool:
         """Tell whether what a process writes are texts."""
-        return self.plan.target_of(process) in OF_TEXTS
+        return _writes_texts(self.plan, process)
 
 
 def expectations(
@@ -91,8 +91,12 @@ def expectations(
     """Return what must hold of drawers and of texts, by what their writers were told."""
     of_texts: dict[bool, list[Call]] = {False: [], True: []}
     for call in calls:
-        of_texts[plan.target_of(call.begin.process) in OF_TEXTS].append(call)
+        of_texts[_writes_texts(plan, call.begin.process)].append(call)
     return expect(of_texts[False], died_ns), expect(of_texts[True], died_ns)
+
+
+def _writes_texts(plan: Plan, process: str) -> bool:
+    return plan.target_of(process) in OF_TEXTS
 
 
 @dataclass(frozen=True)

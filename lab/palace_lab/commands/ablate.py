@@ -71,7 +71,6 @@ def ablate_command(
     """
     tried = _fixes(fixes)
     names = recalled(names)
-    profile = Profile(f"{trials} trials", off=trials, fixed=0)
     listed = chosen(names, nightly=nightly)
     asked = resolve_all(releases)
     seed_of_all = campaign_seed(seed)
@@ -91,7 +90,7 @@ def ablate_command(
                 releases=[each.release for each in environments],
                 asked=asked,
                 refused=refused,
-                profile=profile,
+                profile=Profile(f"{trials} trials", off=trials, fixed=0),
                 seed=seed_of_all,
                 jobs=jobs or os.cpu_count() or 1,
                 no_tracing=why_no_tracing(),

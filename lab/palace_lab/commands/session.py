@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
-
 from palace_lab.commands.prepare import chosen, needed, provide, resolve_all, why_no_tracing
 from palace_lab.errors import ExitCode, RefusedError, UsageError
 from palace_lab.judge.night import NightResult
@@ -174,14 +172,7 @@ class Session:
 
     def _tell(self, result: NightResult, line: str) -> None:
         console = self._console
-        for block in night_words.red_blocks(result, self._night.path):
-            console.say()
-            console.say(block.title, "bold", hang=2)
-            for said in block.lines:
-                console.say(f"  {said}", hang=4)
-            if block.command:
-                console.say("  see it again, alone:", "dim")
-                console.write(Text(f"    {block.command}", "cyan"))
+        console.show_blocks(night_words.red_blocks(result, self._night.path))
         console.say()
         if unseen := night_words.unseen(result):
             console.say(unseen, hang=2)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -83,14 +83,7 @@ class Console:
         if result.rows:
             self.say()
             self._table(result)
-        for block in facts.blocks(result, directory):
-            self.say()
-            self.say(block.title, "bold", hang=2)
-            for line in block.lines:
-                self.say(f"  {line}", hang=4)
-            if block.command:
-                self.say("  see it again, alone:", "dim")
-                self.write(Text(f"    {block.command}", "cyan"))
+        self.show_blocks(facts.blocks(result, directory))
         self.say()
         for line in (facts.slowest(result), facts.files(directory)):
             if line:
@@ -99,6 +92,17 @@ class Console:
         self.say(facts.counts(result, directory), "bold", hang=2)
         if ending:
             self.say(ending, STYLES["bad"])
+
+    def show_blocks(self, blocks: Iterable[facts.Block]) -> None:
+        """Print what went wrong, each with the line that shows it again."""
+        for block in blocks:
+            self.say()
+            self.say(block.title, "bold", hang=2)
+            for line in block.lines:
+                self.say(f"  {line}", hang=4)
+            if block.command:
+                self.say("  see it again, alone:", "dim")
+                self.write(Text(f"    {block.command}", "cyan"))
 
     def _table(self, result: RunResult) -> None:
         lines = layout(result.rows, self.width)
