@@ -43,6 +43,7 @@ from palace_store.anatomy.records import ADD, DELETE, UPDATE, UPSERT
 from palace_store.anatomy.replay import IN_INDEX, apply_to_index, apply_to_rows, replay_log
 
 sys.path.append(str(Path(__file__).parent / "entries"))
+from dead_writers import HOT_JOURNAL
 from harm import cut_off
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -204,17 +205,6 @@ def _in_child(code: str, *arguments: str) -> None:
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, timeout=60)
 
 
-DIE_IN_TRANSACTION = """
-import os, sqlite3, sys
-db = sqlite3.connect(sys.argv[1], isolation_level=None)
-db.execute("PRAGMA cache_size = 1")
-db.execute("BEGIN IMMEDIATE")
-db.execute("DELETE FROM embeddings")
-db.execute("CREATE TABLE ballast (a)")
-db.executemany("INSERT INTO ballast VALUES (?)", [(bytes(4000),)] * 200)
-os._exit(0)
-"""
-
 DIE_IN_WAL = """
 import os, sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -227,7 +217,7 @@ os._exit(0)
 
 def test_a_hot_journal_is_honoured_on_a_copy(palace: Path) -> None:
     wanted = survey(palace).collection("drawers").ids
-    _in_child(DIE_IN_TRANSACTION, str(palace / "chroma.sqlite3"))
+    _in_child(HOT_JOURNAL, str(palace / "chroma.sqlite3"))
     assert (palace / "chroma.sqlite3-journal").stat().st_size > 0
     plain = sqlite3.connect(f"file:{palace / 'chroma.sqlite3'}?immutable=1", uri=True)
     with pytest.raises(AssertionError, match="lost"):

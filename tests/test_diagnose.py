@@ -35,6 +35,7 @@ from palace_store.local.store import LocalStore
 from palace_store.triples import TripleStore
 
 sys.path.append(str(Path(__file__).parent / "entries"))
+from dead_writers import HOT_JOURNAL
 from harm import cut_off
 from nobody import as_nobody, only_root, open_place
 
@@ -385,17 +386,6 @@ def test_every_command_that_is_named_is_taken_by_the_command_line(palace: Path) 
 
 
 # --- the palace stays as it was ----------------------------------------------------------------
-
-HOT_JOURNAL = """
-import os, sqlite3, sys
-db = sqlite3.connect(sys.argv[1], isolation_level=None)
-db.execute("PRAGMA cache_size = 1")
-db.execute("BEGIN IMMEDIATE")
-db.execute("DELETE FROM embeddings")
-db.execute("CREATE TABLE ballast (a)")
-db.executemany("INSERT INTO ballast VALUES (?)", [(bytes(4000),)] * 200)
-os._exit(0)
-"""
 
 FACTS_IN_LOG = """
 import os, sys
