@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import mkdtemp
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from click.testing import CliRunner
 
+from palace_lab.benchmarks.histories import judging
 from palace_lab.benchmarks.machine import describe
 from palace_lab.benchmarks.model import Bound, Case, Contestant, Outcome, Sample, measure
+from palace_lab.benchmarks.palaces import Palaces
+from palace_lab.benchmarks.victims import kill_once
 from palace_lab.cli import palace_lab
 from palace_lab.errors import LabError
 
@@ -88,3 +94,58 @@ def test_a_small_benchmark_prints_figures_ratios_and_machine(tmp_path: Path) -> 
     ]
     assert kept
     assert all(sample["figure"] > 0 for sample in kept)
+
+
+@pytest.mark.slow
+def test_small_benchmarks_of_the_lab_count_what_was_killed_and_what_was_recorded(
+    tmp_path: Path,
+) -> None:
+    words = ["bench", "starting", "killing", "pointing", "recording", "--small", "--rounds", "1"]
+    result = CliRunner().invoke(palace_lab, [*words, "--report-dir", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    (path,) = (each for each in tmp_path.glob("*/bench.jsonl") if each.parent.name != "latest")
+    records = {
+        record["benchmark"]: record["samples"]
+        for record in map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    }
+    assert list(records) == [
+        "starting a process",
+        "random kills on chromadb",
+        "random kills on SQLite",
+        "crash points in a flush",
+        "recording an event",
+    ]
+    for samples in records.values():
+        for (sample,) in samples.values():
+            assert sample["figure"] > 0
+    (killed,) = records["random kills on SQLite"]["workers"]
+    assert killed["acknowledged"] > 0
+    assert killed["palaces ruined"] == 0
+    (recorded,) = records["recording an event"]["segment"]
+    assert recorded["lost"] == 0
+
+
+def test_a_history_in_order_is_judged_to_be_so_whatever_is_pending(tmp_path: Path) -> None:
+    place = SimpleNamespace(trial_directory=lambda: Path(mkdtemp(dir=tmp_path)))
+    palaces = cast(Palaces, SimpleNamespace(arena=place))  # of which no more is needed
+    longer, shorter, one = list(judging(palaces, 0.0))[1].contestants
+    for each, events in ((longer, 9_984 + 16), (shorter, 992 + 16), (one, 992 + 1)):
+        sample = each.run()
+        assert sample.figure > 0
+        assert sample.seen["events"] == events
+
+
+def test_a_lost_acknowledged_write_is_an_error_of_the_benchmark() -> None:
+    class Forgetful:
+        def open(self) -> int | None:
+            return 3
+
+        def write(self, seconds: float) -> None:
+            """Write nothing."""
+
+        def kill(self) -> int:
+            return 2
+
+    assert kill_once(Forgetful(), 0.0, at_least=3) == 2
+    with pytest.raises(LabError, match="4 writes were acknowledged before, and 3 are there"):
+        kill_once(Forgetful(), 0.0, at_least=4)

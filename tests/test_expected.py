@@ -184,6 +184,56 @@ def test_more_calls_moments_shared_and_revisions_written_twice(changes: tuple[Ch
     assert allowed(expect(map(call, changes))) == reachable(changes)
 
 
+# Long histories: the rules, word for word, instead of every order -------------------------------
+
+
+def by_the_rules(changes: tuple[Change, ...]) -> set[State]:
+    """What may be there, each rule asked of each pair of changes."""
+    done = [
+        (op, revision, began, ended if phase == "ok" else 10**9, phase == "ok")
+        for op, phase, revision, began, ended in changes
+        if phase != "fail"
+    ]
+    certain = [change for change in done if change[4]]
+    states: set[State] = set() if certain else {None}
+    for op, revision, began, ended, _ in done:
+        if any(late[2] > ended and (late[0] != "add" or op == "delete") for late in certain):
+            continue
+        if op != "add":
+            states.add(None if op == "delete" else revision)
+            continue
+        for emptied_began, emptied_ended in ((-1, -1), *(c[2:4] for c in done if c[0] == "delete")):
+            undoing = [change[2] for change in certain if change[0] != "add"]
+            earliest = max(began, emptied_began, *undoing, -1)
+            filled = [c for c in certain if c[0] != "delete" and c[2] > emptied_ended]
+            if earliest <= ended and all(c[0] == "add" and c[3] >= earliest for c in filled):
+                states.add(revision)
+    return states
+
+
+@st.composite
+def many_changes_of_one_drawer(draw: st.DrawFn) -> tuple[Change, ...]:
+    ends = draw(st.integers(2, 60))
+    kinds = st.tuples(st.sampled_from(OPS), st.sampled_from(("ok", "ok", "info", "fail")))
+    found: list[Change] = []
+    for revision, (op, phase) in enumerate(draw(st.lists(kinds, max_size=40))):
+        began = draw(st.integers(0, ends))
+        found.append((op, phase, revision // 2, began, draw(st.integers(began, ends + 1))))
+    return tuple(found)
+
+
+@given(many_changes_of_one_drawer())
+def test_as_many_calls_as_one_likes_are_judged_by_the_same_rules(
+    changes: tuple[Change, ...],
+) -> None:
+    assert allowed(expect(map(call, changes))) == by_the_rules(changes)
+
+
+@given(changes_of_one_drawer())
+def test_the_rules_allow_what_can_happen_and_no_more(changes: tuple[Change, ...]) -> None:
+    assert by_the_rules(changes) == reachable(changes)
+
+
 # The cases one meets, in words -------------------------------------------------------------------
 
 

@@ -259,18 +259,14 @@ def test_a_record_counts_only_once_all_of_it_is_there(
     recorder.write("note", "one")
     packed: list[Any] = []
 
-    class Dying:
-        size = history._RECORD.size
+    def dying(*values: Any) -> None:
+        real(*values)
+        packed.append(values)
+        raise KeyboardInterrupt
 
-        @staticmethod
-        def pack_into(*values: Any) -> None:
-            real.pack_into(*values)
-            packed.append(values)
-            raise KeyboardInterrupt
-
-    real = history._RECORD
+    real = history._pack_into
     with monkeypatch.context() as patched:
-        patched.setattr(history, "_RECORD", Dying)
+        patched.setattr(history, "_pack_into", dying)
         with pytest.raises(KeyboardInterrupt):
             recorder.write("ok", "two", text="whole")
     assert packed
@@ -312,7 +308,7 @@ def test_segments_are_merged_by_time(tmp_path: Path) -> None:
 def test_events_of_one_moment_are_ordered_by_process_and_keep_their_own_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("time.monotonic_ns", lambda: 5)
+    monkeypatch.setattr(history, "monotonic_ns", lambda: 5)
     for name in ("b", "a"):
         _, recorder = segment(tmp_path, name)
         for op in ("x", "y"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import Any, Literal
 
 from palace_lab.checks.expected import NOTHING, Expectation, expect
@@ -90,8 +91,9 @@ def expectations(
 ) -> tuple[Expectation, Expectation]:
     """Return what must hold of drawers and of texts, by what their writers were told."""
     of_texts: dict[bool, list[Call]] = {False: [], True: []}
+    writes_texts = cache(partial(_writes_texts, plan))
     for call in calls:
-        of_texts[_writes_texts(plan, call.begin.process)].append(call)
+        of_texts[writes_texts(call.begin.process)].append(call)
     return expect(of_texts[False], died_ns), expect(of_texts[True], died_ns)
 
 

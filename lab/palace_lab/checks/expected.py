@@ -15,15 +15,18 @@ with the clock leads to it.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from palace_lab.history.merge import Call
 
 #: Drawers numbered from here on are written by observers, after everything that is judged.
 PROBE_FIRST = 9_000_000
 _FOREVER = 2**62
+_NEVER = -2
 _CHANGES = frozenset({"add", "upsert", "delete"})
 
 
@@ -45,7 +48,7 @@ class Expectation:
 NOTHING = Expectation({}, {}, frozenset())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Change:
     op: str
     revision: int
@@ -94,40 +97,51 @@ def expect(calls: Iterable[Call], died_ns: Mapping[str, int] | None = None) -> E
 
 
 def _possible(done: list[_Change]) -> tuple[bool, tuple[int, ...]]:
-    """Return whether the drawer may be absent, and which revisions it may have."""
-    absent = not any(change.certain for change in done)  # else a delete has to say so
+    """Return whether the drawer may be absent, and which revisions it may have.
+
+    In n log n for n changes of one drawer, however many of them are unknown.
+    """
+    certain = [change for change in done if change.certain]
+    absent = not certain  # else a delete has to say so
+    latest = max((change.began for change in certain), default=_NEVER)
+    undoing = max((change.began for change in certain if change.op != "add"), default=_NEVER)
+    adds = [change for change in done if change.op == "add"]
+    room = _Room(done, undoing) if adds else None
     revisions: set[int] = set()
     for change in done:
-        if any(_replaces(later, change) for later in done):
+        # A later change undoes this one if it came after it for certain.
+        if change.ended < undoing:
             continue
         if change.op == "delete":
-            absent = True
-        elif change.op == "upsert" or _found_nothing(change, done):
+            absent = absent or change.ended >= latest  # an `add` undoes a delete, too
+        elif change.op == "upsert" or (room is not None and room.for_add(change)):
             revisions.add(change.revision)
     return absent, tuple(sorted(revisions))
 
 
-def _replaces(later: _Change, earlier: _Change) -> bool:
-    """Tell whether the later change came after the earlier one for certain, and undid it."""
-    if not later.certain or later.began <= earlier.ended:
-        return False
-    return later.op != "add" or earlier.op == "delete"
+class _Room:
+    """Where an `add` may be what the drawer ended up with: after all that undoes it.
 
-
-def _found_nothing(add: _Change, done: list[_Change]) -> bool:
-    """Tell whether an `add` may be what the drawer ended up with: it came after all that undoes.
-
-    Then something emptied the drawer before it (a delete, or nobody had written yet), and whatever
-    is certain to have filled it came before that, or as an `add` too late to matter.
+    Something emptied the drawer before it (a delete, or nobody had written yet), and whatever is
+    certain to have filled it came before that, or as an `add` too late to matter.
     """
-    certain = [change for change in done if change.certain]
-    undoing = [change for change in certain if change.op != "add"]
-    for emptied in (_START, *(change for change in done if change.op == "delete")):
-        earliest = max(change.began for change in (add, emptied, *undoing))
-        if earliest <= add.ended and all(
-            change.began <= emptied.ended or (change.op == "add" and change.ended >= earliest)
-            for change in certain
-            if change.op != "delete"
-        ):
-            return True
-    return False
+
+    def __init__(self, done: list[_Change], undoing: int) -> None:
+        certain = [change for change in done if change.certain]
+        upserts = max((change.began for change in certain if change.op == "upsert"), default=_NEVER)
+        adds = sorted((change.began, change.ended) for change in certain if change.op == "add")
+        firsts = [*accumulate((ended for _, ended in reversed(adds)), min)][::-1]
+        emptied: list[tuple[int, int]] = []  # from when it was empty, and how late the add may be
+        for each in (_START, *(change for change in done if change.op == "delete")):
+            filled = bisect_right(adds, (each.ended, _FOREVER))  # by adds from here on
+            until = firsts[filled] if filled < len(firsts) else _FOREVER
+            if upserts <= each.ended and max(each.began, undoing) <= until:
+                emptied.append((max(each.began, undoing), until))
+        emptied.sort()
+        self._since = [since for since, _ in emptied]
+        self._until = [*accumulate((until for _, until in emptied), max)]
+
+    def for_add(self, add: _Change) -> bool:
+        """Tell whether there is a moment for this one."""
+        empty = bisect_right(self._since, add.ended)
+        return empty > 0 and add.began <= self._until[empty - 1]

@@ -14,6 +14,7 @@ from palace_lab.plan.model import Plan
 
 Key = tuple[str, int]  # whose triple it is, and its number
 _NOW = 2**31
+_NEVER = float("inf")
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,16 @@ def facts_of(calls: Iterable[Call], plan: Plan) -> dict[Key, Fact]:
 
 def _fact(told: list[Call], ends: list[Call]) -> Fact:
     possible = [end for end in ends if end.phase != "fail"]
+    known_ns = _all_told(told)
     return Fact(
         certain=any(call.phase == "ok" for call in told),
         possible=any(call.phase != "fail" for call in told),
-        ended=any(end.phase == "ok" and _after_all(end, told) for end in possible),
-        days=tuple(sorted(end.begin.revision or _NOW for end in possible)),
+        ended=any(end.phase == "ok" and known_ns < end.begin.time_ns for end in possible),
+        days=tuple(sorted({end.begin.revision or _NOW for end in possible})),
     )
 
 
-def _after_all(end: Call, told: list[Call]) -> bool:
-    """Tell whether the triple was told before it was ended, if ever: else the end found nothing."""
-    return all(
-        call.end is not None and call.end.time_ns < end.begin.time_ns
-        for call in told
-        if call.phase != "fail"
-    )
+def _all_told(told: list[Call]) -> float:
+    """Return when the triple was told, if ever: an end that began earlier found nothing."""
+    ends = [None if call.end is None else call.end.time_ns for call in told if call.phase != "fail"]
+    return max((_NEVER if at is None else at for at in ends), default=-1)

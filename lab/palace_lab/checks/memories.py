@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -67,8 +67,11 @@ def _expected(told: list[Call], machine_of: dict[str, str]) -> Expectation:
     """Return what must, may and must not be there; looser where machines disagree about one."""
     expected = expect(told)
     must, may, gone = dict(expected.must), dict(expected.may), set(expected.gone)
-    for number in expected.known:
-        about = [call for call in told if call.phase != "fail" and number in _numbers(call)]
+    calls: dict[int, list[Call]] = defaultdict(list)
+    for call in told:
+        for number in _numbers(call) if call.phase != "fail" else ():
+            calls[number].append(call)
+    for number, about in calls.items():
         stored = {machine_of[each.begin.process] for each in about if each.begin.op == "add"}
         deleted = {machine_of[each.begin.process] for each in about if each.begin.op == "delete"}
         # A delete finds what its own machine knows of: of two others it may have known one.

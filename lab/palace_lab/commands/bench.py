@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from palace_lab.benchmarks import machine, server, store
+from palace_lab.benchmarks import faults, histories, machine, server, store
 from palace_lab.benchmarks.model import Case, Outcome, measure
 from palace_lab.benchmarks.palaces import Palaces
 from palace_lab.commands.prepare import default_reports, provide, resolve_all
@@ -23,6 +23,11 @@ KNOWN: Mapping[str, Callable[[Palaces, float], Iterator[Case]]] = {
     "recovery": store.recovery,
     "searching": store.searching,
     "checking": server.checking,
+    "starting": faults.starting,
+    "killing": faults.killing,
+    "pointing": faults.pointing,
+    "recording": histories.recording,
+    "judging": histories.judging,
 }
 _SMALL = 0.02
 

@@ -16,11 +16,12 @@ import msgspec
 from palace_lab.errors import LabError
 from palace_lab.history.segment import Event, Phase, read_segment
 
+_ENDS = frozenset({"ok", "fail", "info"})
 #: Made before any thread, like those of plans (plan/text.py).
 _EVENTS = msgspec.json.Decoder(Event)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """One call of one process with its end; an end that never came is info."""
 
@@ -46,15 +47,19 @@ def merge(directory: Path) -> list[Event]:
 
 def calls(events: Iterable[Event]) -> list[Call]:
     """Pair invocations with their ends, in the order of the invocations."""
-    begun: dict[tuple[str, int, int], Event] = {}
-    ended: dict[tuple[str, int, int], Event] = {}
-    for event in events:
-        key = (event.process, event.pid, event.call)
-        if event.phase == "invoke":
-            begun[key] = event
-        elif event.phase in ("ok", "fail", "info"):
-            ended[key] = event
-    return [Call(event, ended.get(key)) for key, event in begun.items()]
+    known = list(events)
+    begun = [event for event in known if event.phase == "invoke"]
+    # By process, then by call: a key for each of a million calls would cost more than the calls.
+    places: dict[tuple[str, int], dict[int, int]] = {}
+    for place, event in enumerate(begun):
+        places.setdefault((event.process, event.pid), {})[event.call] = place
+    ends: list[Event | None] = [None] * len(begun)
+    for event in known:
+        if event.phase in _ENDS:
+            place_of_it = places.get((event.process, event.pid), {}).get(event.call)
+            if place_of_it is not None:
+                ends[place_of_it] = event
+    return [Call(begin, end) for begin, end in zip(begun, ends, strict=True)]
 
 
 def write_jsonl(events: Iterable[Event], path: Path) -> None:

@@ -18,16 +18,19 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from time import monotonic_ns
 from typing import Literal
 
 from palace_lab.errors import LabError
 
 Phase = Literal["invoke", "ok", "fail", "info", "fault", "note"]
 PHASES: tuple[Phase, ...] = ("invoke", "ok", "fail", "info", "fault", "note")
+_CODES = {phase: code for code, phase in enumerate(PHASES)}
+_INVOKE = _CODES["invoke"]
 #: What the notes and faults are called that reports look for: an end, a contradiction that showed,
 #: calls that are not in the history.
 DIED, CONTRADICTION, LEFT_OUT = "died", "contradiction", "left out"
@@ -35,6 +38,7 @@ DIED, CONTRADICTION, LEFT_OUT = "died", "contradiction", "left out"
 RECORD_BYTES = 512
 _HEADER = struct.Struct("<8sIIi44s")  # magic, version, record bytes, pid, process name
 _RECORD = struct.Struct("<BBHIqqii24s")  # state, phase, text bytes, call, ns, first, count, rev, op
+_pack_into = _RECORD.pack_into
 _MAGIC = b"PLHIST\r\n"
 _VERSION = 1
 _NAME_BYTES_MAX = 44
@@ -45,7 +49,7 @@ _TEXT_BYTES_MAX = RECORD_BYTES - _RECORD.size
 CAPACITY = 65_536
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One record, as read back.
 
@@ -75,12 +79,14 @@ class Recorder:
     A process name has at most 44 bytes, an operation's name 24, a text 456; longer texts are cut.
     """
 
+    __slots__ = ("_calls", "_capacity", "_map", "_next", "_size")
+
     def __init__(self, path: Path, process: str, *, capacity: int = CAPACITY) -> None:
         name = _whole(process, _NAME_BYTES_MAX)
         self._capacity = capacity
-        self._used = 0
+        self._next = RECORD_BYTES  # where the next record goes
         self._calls = 0
-        size = RECORD_BYTES * (capacity + 1)
+        self._size = size = RECORD_BYTES * (capacity + 1)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             os.ftruncate(handle, size)
@@ -92,9 +98,9 @@ class Recorder:
 
     def invoke(self, op: str, *, first: int = 0, count: int = 0, revision: int = 0) -> int:
         """Record that a call begins; returns its number for `end`."""
-        self._calls += 1
-        self.write("invoke", op, self._calls, first=first, count=count, revision=revision)
-        return self._calls
+        call = self._calls = self._calls + 1
+        self._append(_INVOKE, op, call, first, count, revision, b"")
+        return call
 
     def write(
         self,
@@ -108,19 +114,25 @@ class Recorder:
         text: str = "",
     ) -> None:
         """Append one record; long texts are cut."""
-        if self._used >= self._capacity:
+        note = _cut(text) if text else b""
+        self._append(_CODES[phase], op, call, first, count, revision, note)
+
+    def _append(
+        self, code: int, op: str, call: int, first: int, count: int, revision: int, note: bytes
+    ) -> None:
+        offset = self._next
+        if offset >= self._size:
             self._map[_FULL_AT] = 1
             raise HistoryFullError(_full(self._capacity))
-        offset = RECORD_BYTES * (self._used + 1)
-        note = _cut(text)
-        code, now = PHASES.index(phase), time.monotonic_ns()
-        values = (code, len(note), call, now, first, count, revision, _whole(op, _OP_BYTES_MAX))
-        _RECORD.pack_into(self._map, offset, 0, *values)
+        size, now, name = len(note), monotonic_ns(), _operation(op)
+        _pack_into(self._map, offset, 0, code, size, call, now, first, count, revision, name)
         if note:
             begin = offset + _RECORD.size
-            self._map[begin : begin + len(note)] = note
+            self._map[begin : begin + size] = note
         self._map[offset] = 1
-        self._used += 1  # last: a record that could not be packed leaves no hole before the next
+        self._next = (
+            offset + RECORD_BYTES
+        )  # last: one that could not be packed leaves no hole before the next
 
     def close(self) -> None:
         """Unmap the segment."""
@@ -147,12 +159,17 @@ def read_segment(path: Path) -> Iterator[Event]:
         if header[_FULL_AT : _FULL_AT + 1] == b"\1":
             raise HistoryFullError(f"{path}: {_full(path.stat().st_size // RECORD_BYTES - 1)}")
         process = raw.rstrip(b"\0").decode(errors="replace")
+        names: dict[bytes, str] = {}
         while record := file.read(RECORD_BYTES):
             if len(record) < RECORD_BYTES or record[0] != 1:
                 return
             _, code, length, call, at, first, count, revision, op = _RECORD.unpack_from(record)
-            text = record[_RECORD.size : _RECORD.size + length].decode("utf-8", "replace")
-            name = op.rstrip(b"\0").decode(errors="replace")
+            text = ""
+            if length:
+                text = record[_RECORD.size : _RECORD.size + length].decode("utf-8", "replace")
+            name = names.get(op)
+            if name is None:  # one string for all its events: a history may have a million
+                name = names[op] = op.rstrip(b"\0").decode(errors="replace")
             yield Event(process, pid, call, PHASES[code], name, at, first, count, revision, text)
 
 
@@ -162,6 +179,12 @@ def _whole(name: str, bytes_max: int) -> bytes:
     if len(raw) > bytes_max:
         raise ValueError(f"{name!r} has {len(raw)} bytes; a history has room for {bytes_max}")
     return raw
+
+
+@cache
+def _operation(op: str) -> bytes:
+    """Return the name of an operation as bytes; a process knows a few dozen of them."""
+    return _whole(op, _OP_BYTES_MAX)
 
 
 def _cut(text: str) -> bytes:

@@ -45,6 +45,10 @@ PRELOAD = (
     "palace_store.sync",
     "palace_store.anatomy",
     "palace_lab.targets.worker",
+    *(
+        f"palace_lab.targets.{name}"
+        for name in ("anatomy", "chroma", "memories", "mixed", "texts", "timed", "vectors")
+    ),
 )
 #: What processes by the lab's own interpreter would import.
 PRELOAD_OWN = ("palace_lab.targets.worker", "palace_lab.targets.remote")
@@ -52,33 +56,36 @@ PRELOAD_OWN = ("palace_lab.targets.worker", "palace_lab.targets.remote")
 
 @final
 class Arena:
-    """Hosts by release, and a place for the trials."""
+    """Hosts by release, and a place for the trials.
 
-    def __init__(self, environments: Iterable[Environment], *, scratch_root: Path | None) -> None:
+    With `forking` false every process comes from an interpreter of its own, as a lab without a
+    fork server would have it: for comparison (benchmarks/faults.py), and in the main thread only.
+    """
+
+    def __init__(
+        self,
+        environments: Iterable[Environment],
+        *,
+        scratch_root: Path | None,
+        forking: bool = True,
+    ) -> None:
         self._environments = {item.release: item for item in environments}
+        self._pythons = {name: each.python for name, each in self._environments.items()}
+        self._pythons[OWN] = Path(sys.executable)
+        self._forking = forking
         self._scratch_root = scratch_root
         self._stack = ExitStack()
         self._hosts: dict[str, Host] = {}
         self.scratch = Path()
+        self._import_root = Path()
 
     def __enter__(self) -> Arena:
         with ExitStack() as stack:
             directory = stack.enter_context(ScratchDirectory(self._scratch_root))
             self.scratch = directory.path
-            import_root = make_import_root(self.scratch / "import")
-            pythons = {name: each.python for name, each in self._environments.items()}
-            for release, python in (*pythons.items(), (OWN, Path(sys.executable))):
-                home = self.scratch / f"home-{release}"
-                home.mkdir()
-                host = Host(
-                    python,
-                    import_root,
-                    self.scratch,
-                    name=release,
-                    preload=PRELOAD_OWN if release == OWN else PRELOAD,
-                    environ={"HOME": str(home), "ANONYMIZED_TELEMETRY": "False"},
-                )
-                self._hosts[release] = stack.enter_context(host)
+            self._import_root = make_import_root(self.scratch / "import")
+            for release in self._pythons if self._forking else ():
+                self._hosts[release] = stack.enter_context(self._new_host(release))
             self._stack = stack.pop_all()
         return self
 
@@ -92,12 +99,28 @@ class Arena:
 
     def host(self, release: str) -> Host:
         """Return the host of a release; raises `RefusedError` for one this run has not built."""
-        if release not in self._hosts:
+        if release not in self._pythons:
             raise RefusedError(
                 f"this run has no environment for chromadb {release}; "
                 f"build it with: palace-lab envs build {release}"
             )
-        return self._hosts[release]
+        if self._forking:
+            return self._hosts[release]
+        host = self._stack.enter_context(self._new_host(release))
+        self._hosts[f"{release}, number {len(self._hosts)}"] = host
+        return host
+
+    def _new_host(self, release: str) -> Host:
+        home = self.scratch / f"home-{release}"
+        home.mkdir(exist_ok=True)
+        return Host(
+            self._pythons[release],
+            self._import_root,
+            self.scratch,
+            name=release,
+            preload=PRELOAD_OWN if release == OWN else PRELOAD,
+            environ={"HOME": str(home), "ANONYMIZED_TELEMETRY": "False"},
+        )
 
     def interrupt(self) -> None:
         """End every process at once: trials under way then end with an error of their own."""
