@@ -1,13 +1,15 @@
 """The command `palace-server`: serves one palace over stdio, or over HTTP with `--http`.
 
 Standard output belongs to the protocol. A palace that cannot be served is told in one sentence on
-standard error, with exit code 2, before anything is served.
+standard error, before anything is served, with exit code 2; with 3 if it is the store itself or
+its disk that says no.
 """
 
 from __future__ import annotations
 
 import argparse
 import socket
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import NoReturn
 from palace_store.errors import PalaceError
 
 USAGE = 2
+TROUBLE = 3  # the store itself, or its disk, says no
 RESTART_S = 60.0  # our choice: as long as a call waits for a lock
 
 
@@ -92,12 +95,27 @@ def main(words: Sequence[str] | None = None) -> int:
         return _refuse(" ".join(str(error).split()))
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if not _of_the_store(error):
+            raise
+        said = " ".join(str(error).split())
+        return _refuse(
+            f"{options.palace} could not be opened ({type(error).__name__}: {said}): "
+            f"see that its disk has room and that it is whole, then start again",
+            TROUBLE,
+        )
     return 0
 
 
-def _refuse(sentence: str) -> int:
+def _of_the_store(error: Exception) -> bool:
+    """Tell whether chromadb, SQLite or the file system said no, which is no fault of this code."""
+    from_chromadb = any(each.__module__.startswith("chromadb.") for each in type(error).__mro__)
+    return from_chromadb or isinstance(error, (OSError, sqlite3.Error))
+
+
+def _refuse(sentence: str, code: int = USAGE) -> int:
     print(f"palace-server: {sentence}", file=sys.stderr)
-    return USAGE
+    return code
 
 
 def _unservable(options: argparse.Namespace) -> str:
