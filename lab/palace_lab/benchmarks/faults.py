@@ -29,9 +29,11 @@ _CEILING_PER_MINUTE = 60 / 3
 #: By contestant: enough for a figure to settle; fresh interpreters take a second each.
 _STARTED, _STARTED_FRESH = 40, 4
 _KILLED, _KILLED_FRESH, _KILLED_SQLITE = 100, 20, 200
+#: Of one palace, so that reading it all back each time stays small beside the kill.
+_KILLED_EACH = 20
 _POINTS, _POINTS_FRESH = 12, 4
-#: A victim is killed so long after its first write may begin, drawn evenly.
-_KILL_S_MAX = 0.02
+#: A victim is killed so long after its first write may begin, drawn evenly: some writes.
+_KILL_S_MAX = {"chroma": 0.02, "fresh": 0.02, "triples": 0.005}
 
 
 def starting(palaces: Palaces, scale: float) -> Iterator[Case]:
@@ -117,14 +119,15 @@ def _killed(palaces: Palaces, what: str, count: int) -> Callable[[], Sample]:
         while done < count:
             with palaces.fresh("palace", 0) as directory:
                 sure, kept = 0, True
-                while kept and done < count:
+                begun = done
+                while kept and done < min(count, begun + _KILLED_EACH):
                     victim: Victim = (
                         Fresh(palaces, directory, done)
                         if what == "fresh"
                         else Forked(palaces, directory, done, what)
                     )
                     done += 1
-                    written = kill_once(victim, lots.uniform(0, _KILL_S_MAX), at_least=sure)
+                    written = kill_once(victim, lots.uniform(0, _KILL_S_MAX[what]), at_least=sure)
                     kept = written is not None
                     sure += written or 0
                     acknowledged += written or 0

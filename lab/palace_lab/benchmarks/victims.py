@@ -16,7 +16,7 @@ from typing import Protocol
 from palace_lab.benchmarks.palaces import Palaces, answer, ask, tell
 from palace_lab.errors import LabError, WorkerDiedError
 from palace_lab.history.segment import read_segment
-from palace_lab.plan.model import Plan
+from palace_lab.plan.model import OWN, Plan
 from palace_lab.processes.supervise import wait_any
 from palace_lab.runner.launch import launch
 
@@ -87,7 +87,7 @@ class Forked:
             directory,
             name,
             target=target,
-            release=palaces.release,
+            release=OWN if target == "triples" else palaces.release,  # SQLite needs no chromadb
             fixes=(),
             options={},
         )

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
-from palace_lab.history.merge import Call
+from palace_lab.history.merge import Call, many_objects
 
 #: Drawers numbered from here on are written by observers, after everything that is judged.
 PROBE_FIRST = 9_000_000
@@ -66,7 +66,11 @@ def expect(calls: Iterable[Call], died_ns: Mapping[str, int] | None = None) -> E
 
     `died_ns` says for processes that are dead when that was known, on the history's clock.
     """
-    deaths = died_ns or {}
+    with many_objects():
+        return _expect(calls, died_ns or {})
+
+
+def _expect(calls: Iterable[Call], deaths: Mapping[str, int]) -> Expectation:
     changes: dict[int, list[_Change]] = defaultdict(list)
     for call in calls:
         if call.begin.op not in _CHANGES:

@@ -1,4 +1,4 @@
-"""`palace-lab bench`: what the fixes cost, beside the peer, in one run."""
+"""`palace-lab bench`: what the fixes cost and how fast the lab is, beside the peer, in one run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,12 @@ _SMALL = 0.02
 def bench_command(
     names: tuple[str, ...], release: str, rounds: int, small: bool, report_dir: Path | None
 ) -> int:
-    """Measure the library beside raw chromadb; exits with 1 if a promised ratio is not kept."""
+    """Measure the library beside raw chromadb, and the lab beside a plain one.
+
+    Exits with 1 if a promised ratio is not kept. Of the library: writers, opening, recovery,
+    searching, checking (docs/cost.md). Of the lab: starting, killing, pointing, recording, judging
+    (docs/speed.md).
+    """
     for name in names:
         if name not in KNOWN:
             raise UsageError(f"there is no benchmark {name!r}; there are: {', '.join(KNOWN)}")

@@ -51,7 +51,11 @@ PRELOAD = (
     ),
 )
 #: What processes by the lab's own interpreter would import.
-PRELOAD_OWN = ("palace_lab.targets.worker", "palace_lab.targets.remote")
+PRELOAD_OWN = (
+    "palace_lab.targets.worker",
+    "palace_lab.targets.remote",
+    "palace_lab.targets.triples",
+)
 
 
 @final
