@@ -64,7 +64,7 @@ def hops(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the library and the lab beside their peers; -- writers for one, --small for a look."""
+    """Measure the library and the lab beside peers; -- writers for one, --small for a look."""
     install(session)
     session.run("palace-lab", "bench", *session.posargs)
 
