@@ -272,16 +272,7 @@ def test_a_server_that_cannot_serve_says_so_in_one_sentence(
 
 def test_a_disk_without_room_is_said_in_one_sentence(server: Server) -> None:
     """No file may get longer than 32 KiB, which is as good as a full disk to whoever writes one."""
-    words = [str(server.python), *server.words]
-    ended = subprocess.run(
-        ["/bin/sh", "-c", 'ulimit -f 64; exec "$@"', "sh", *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE_S,
-        env=server.environ,
-    )
+    ended = server.run("--palace", str(server.palace), *SMALL, file_kib_max=32)
     assert ended.returncode == 3, ended.stderr
     (line,) = ended.stderr.strip().splitlines()
     assert line.startswith(f"palace-server: {server.palace} could not be opened (")

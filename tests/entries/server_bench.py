@@ -78,10 +78,13 @@ class Server:
         with self.log.open("a") as log:
             yield Client(stdio_client(started, errlog=log), mode=mode)
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end, with nothing to read."""
+    def run(self, *words: str, file_kib_max: int | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end, with nothing to read; no file gets longer than told."""
+        command = [str(self.python), "-m", "palace_store.server", *words]
+        if file_kib_max is not None:  # counted in halves of a KiB
+            command = ["/bin/sh", "-c", f'ulimit -f {2 * file_kib_max}; exec "$@"', "sh", *command]
         return subprocess.run(
-            [str(self.python), "-m", "palace_store.server", *words],
+            command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
