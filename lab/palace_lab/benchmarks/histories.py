@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,7 +87,7 @@ def _recorded(palaces: Palaces, how: str, count: int) -> Callable[[], Sample]:
             with worker:
                 seconds = float(worker.receive(_DEADLINE_S)["seconds"])
                 ended = worker.wait_exit(_DEADLINE_S)
-            if ended.signal != 9:  # noqa: PLR2004
+            if ended.signal != signal.SIGKILL:
                 raise LabError(f"a recorder was to kill itself and {ended.describe()}")
             kept = _kept(path, how)
         if kept != count:

@@ -130,9 +130,8 @@ class Recorder:
             begin = offset + _RECORD.size
             self._map[begin : begin + size] = note
         self._map[offset] = 1
-        self._next = (
-            offset + RECORD_BYTES
-        )  # last: one that could not be packed leaves no hole before the next
+        # Last: a record that could not be packed leaves no hole before the next.
+        self._next = offset + RECORD_BYTES
 
     def close(self) -> None:
         """Unmap the segment."""
