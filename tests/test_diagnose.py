@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from palace_lab.repro.reading import read_palace
 from palace_lab.repro.release import opened_by
 from palace_lab.repro.telling import show
 from palace_store import anatomy
-from palace_store.anatomy import read_tables
+from palace_store.anatomy import private_copy, read_tables
 from palace_store.local.store import LocalStore
 from palace_store.triples import TripleStore
 
@@ -539,6 +539,55 @@ def test_a_writer_that_never_pauses_is_copied_from_in_one_piece(
             assert writer.pid in {each.pid for each in found.holders.processes}
             assert found.findings == ()
             assert [each.integrity for each in found.reading.databases] == ["ok"]
+
+
+COMMIT_WHEN_TOLD = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA journal_mode = WAL")
+db.execute("CREATE TABLE pairs (a, b)")
+print("ready", flush=True)
+for _ in sys.stdin:
+    for _ in range(20):
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("INSERT INTO pairs VALUES (1, hex(randomblob(3000)))")
+        db.execute("INSERT INTO pairs VALUES (2, hex(randomblob(3000)))")
+        db.execute("COMMIT")
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    print("done", flush=True)
+db.close()
+"""
+
+
+def test_a_log_is_not_begun_anew_while_it_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the copying is: its writer goes on, in the same log."""
+    database = tmp_path / "database.sqlite3"
+    copied: list[str] = []
+    copy_file = private_copy._copy_file
+    with holder(COMMIT_WHEN_TOLD, str(database)) as writer:
+
+        def slow(source: Path, target: Path) -> None:
+            assert writer.stdin is not None
+            assert writer.stdout is not None
+            writer.stdin.write("go on\n")
+            writer.stdin.flush()
+            assert writer.stdout.readline() == "done\n"
+            copied.append(source.name)
+            copy_file(source, target)
+
+        monkeypatch.setattr(private_copy, "_copy_file", slow)
+        into = tmp_path / "copies"
+        into.mkdir()
+        copy = private_copy.private_copy(database, into, wal=True)
+    assert copied == ["database.sqlite3", "database.sqlite3-wal"]
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("SELECT a, count(*) FROM pairs GROUP BY a").fetchall() == [
+            (1, 40),
+            (2, 40),
+        ]
 
 
 def test_nothing_stays_behind_not_even_after_an_interrupt(palace: Path, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ Rules. Nothing is created, changed or locked for longer than the copy takes. A c
 the database that was committed, whoever writes meanwhile:
 
 - In WAL mode the file is copied first, then its log. Pages that a checkpoint moves in between are
-  in both. Only a log that was begun anew would not fit, which its salts show: then again.
+  in both. Only a log that was begun anew would not fit: a reader's lock on it, as SQLite takes it,
+  keeps its writers from that, and its salts show where there was no such lock: then again.
 - Else the file is copied under a read lock as SQLite takes it, so that nobody writes to it. A
   journal beside it is copied as well unless a living writer has reserved the file: then it is
   theirs, and nothing of it is in the file yet. SQLite itself is not asked for that copy: it would
@@ -23,6 +24,8 @@ import shutil
 import sqlite3
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from palace_store.anatomy.findings import AnatomyError, open_regular
@@ -40,6 +43,9 @@ _PENDING_BYTE = 0x40000000
 _RESERVED_BYTE = _PENDING_BYTE + 1
 _SHARED_FIRST = _PENDING_BYTE + 2
 _SHARED_BYTES = 510
+#: The last of the readers' locks of a WAL index (its os_unix.c and wal.c): whoever has one of them
+#: keeps the log from being begun anew, and readers that come take the others first.
+_LAST_READER_BYTE = 120 + 3 + 4
 
 _Stamps = tuple[tuple[str, int, int, int], ...]
 
@@ -108,14 +114,21 @@ def _copied(real: Path, target: Path) -> bool:
 
 def _locked_shared(fd: int) -> bool:
     """Take SQLite's SHARED lock on a database; False if a writer keeps it for `_BUSY_S`."""
+    return _locked(fd, _SHARED_FIRST, _SHARED_BYTES, gate=_PENDING_BYTE)
+
+
+def _locked(fd: int, first: int, count: int, *, gate: int | None = None) -> bool:
+    """Take a shared lock on bytes, passing by the `gate`; False if it is kept for `_BUSY_S`."""
     until = time.monotonic() + _BUSY_S
     while True:
         try:
-            fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, _PENDING_BYTE)
+            if gate is not None:
+                fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, gate)
             try:
-                fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB, _SHARED_BYTES, _SHARED_FIRST)
+                fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB, count, first)
             finally:
-                fcntl.lockf(fd, fcntl.LOCK_UN, 1, _PENDING_BYTE)
+                if gate is not None:
+                    fcntl.lockf(fd, fcntl.LOCK_UN, 1, gate)
         except BlockingIOError:
             if time.monotonic() > until:
                 return False
@@ -137,12 +150,26 @@ def _reserved(fd: int) -> bool:
 def _copied_with_log(real: Path, target: Path) -> bool:
     """Copy a database and its write-ahead log; tell whether they belong together."""
     log = Path(f"{real}-wal")
-    before = _stamps([real]), _salts(log)
-    _copy_file(real, target)
-    if before[1]:
-        _copy_file(log, target.with_name(log.name))
-        return _salts(log) == before[1]
-    return (_stamps([real]), _salts(log)) == before
+    with _log_pinned(real):
+        before = _stamps([real]), _salts(log)
+        _copy_file(real, target)
+        if before[1]:
+            _copy_file(log, target.with_name(log.name))
+            return _salts(log) == before[1]
+        return (_stamps([real]), _salts(log)) == before
+
+
+@contextmanager
+def _log_pinned(real: Path) -> Iterator[None]:
+    """Keep writers from beginning the log anew, where there is a WAL index and a lock to be had."""
+    with ExitStack() as stack:
+        try:
+            index = stack.enter_context(open_regular(Path(f"{real}-shm")))
+        except AnatomyError:
+            pass  # nobody has the database open, or one process alone: nothing to be locked
+        else:
+            _locked(index.fileno(), _LAST_READER_BYTE, 1)
+        yield
 
 
 def _salts(log: Path) -> bytes:
