@@ -136,3 +136,51 @@ def test_what_a_stranger_writes_meanwhile_keeps_its_own_vectors(bench: Bench) ->
         assert found["lost"] == []
         assert found["count"] == len(ours) + len(theirs)
         assert found["documents"]["drawer-0003"] == "3 at 1"
+
+
+def test_what_a_stranger_writes_between_ours_stops_no_change(bench: Bench) -> None:
+    """0.6.3 then has no vector for some of the drawers asked for, and raises a TypeError."""
+    palace = bench.directory / "between"
+    with bench.worker(palace, sync_threshold=6, batch_size=3) as worker:
+        worker.do("put", numbers=list(range(6)), how="add")
+        worker.do("look")
+        with bench.worker(palace) as stranger:
+            stranger.do("raw_put", numbers=[100], purge_at=6)
+        worker.do("put", numbers=[3, 6, 7, 8], revision=1)
+        assert worker.do("reopened") == 0
+        worker.do("close")
+    with bench.worker(palace) as worker:
+        found = worker.do("look")
+        assert found["lost"] == []
+        assert found["count"] == 10
+
+
+@pytest.mark.parametrize("count", [40, 41, 42])
+def test_what_is_linked_again_is_so_in_the_graph(bench: Bench, count: int) -> None:
+    """0.x keeps it beside its graph; a search for all drawers fails until the graph has it."""
+    palace = written(bench, f"beside-{count}", count)
+    (gone,) = unlink(index_of(palace).path, 1)
+    with bench.worker(palace, fixes=WITH, sync_threshold=5000) as worker:
+        worker.do("put", numbers=[20], revision=1)
+        found = worker.do("find", number=7, n=count)
+        assert gone in found
+
+
+def test_is_looked_for_whenever_a_graph_takes_up_a_replaced_vector(bench: Bench) -> None:
+    """On 0.x that is when a batch is full, and whoever fills it may replace nothing."""
+    palace = bench.directory / "taken-up"
+    with bench.worker(palace, sync_threshold=5000, batch_size=5) as worker:
+        worker.do("count_looks")
+        worker.do("put", numbers=list(range(5)), how="add")
+        looks = [worker.do("looks")]
+        changes: list[tuple[list[int], str]] = [
+            *(([number], "upsert") for number in (0, 1, 2)),
+            *(([number], "add") for number in range(10, 22)),
+        ]
+        for numbers, how in changes:
+            worker.do("put", numbers=numbers, how=how, revision=1)
+            looks.append(worker.do("looks"))
+    once_each = [0, 1, 2, 3, *([3] * 12)]
+    # The first look of a client is at once; the next is when the batch of five is full.
+    once_a_batch = [0, 1, 1, 1, 1, *([2] * 11)]
+    assert looks == (once_a_batch if bench.release.startswith("0.") else once_each)

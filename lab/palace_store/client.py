@@ -50,12 +50,19 @@ class Seat:
     lossy: bool = False  # some searches cannot find everything
     unlinked: dict[str, Vectors] = field(default_factory=dict)  # collection → to be linked again
     replaced: dict[str, set[str]] = field(default_factory=dict)  # collection → whom it may cut off
+    waiting: dict[str, set[str]] = field(
+        default_factory=dict
+    )  # the same, by what is in no graph yet
+    batches: dict[str, Any] = field(
+        default_factory=dict
+    )  # `beside_graph` when it was looked through
     doubtful: bool = False  # the log was found incomplete, and not to be completed from here
 
     def leave(self) -> None:
         """Close the client; the next operation opens another."""
         client, self.client = self.client, None
-        self.caught_up.clear()
+        for known in (self.caught_up, self.waiting, self.batches):
+            known.clear()
         if client is not None:
             close_client(client)
 
@@ -110,6 +117,20 @@ def existing(client: Client, name: str) -> Any | None:
         ):
             return None
         raise
+
+
+def beside_graph(client: Client, collection: Any) -> Any | None:
+    """Return the batch of changes that 0.x keeps beside the graph of a collection; None on 1.x.
+
+    It is another object once the graph has taken it up. chromadb has no public way to ask.
+    """
+    manager = getattr(client._server, "_manager", None)  # noqa: SLF001
+    for segment in getattr(manager, "_instances", {}).values():
+        if getattr(segment, "_collection", None) == collection.id:
+            batch = getattr(segment, "_curr_batch", None)
+            if batch is not None:
+                return batch
+    return None
 
 
 def names_of(client: Client) -> list[str]:

@@ -27,6 +27,7 @@ from palace_store.fixes import Fixes
 from palace_store.freshness import Freshness
 from palace_store.lease import Lease
 from palace_store.quarantine import quarantine_before_open, thin_out
+from palace_store.replacements import replaced_in_log
 from palace_store.retention import make_database
 from palace_store.state import DIRECTORY, State, read_state, sweep, write_state
 from palace_store.version_guard import refuse_if_older
@@ -166,7 +167,7 @@ class Session:
                 retained=state.retained,
                 salvage=self.fixes.has("salvage"),
             )
-        seat.replaced = linking.replaced_in_log(self.palace) if self.fixes.has("relink") else {}
+        seat.replaced = replaced_in_log(self.palace) if self.fixes.has("relink") else {}
         return state
 
     def _trims(self, state: State) -> bool:

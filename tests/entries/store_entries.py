@@ -24,6 +24,7 @@ from palace_store.anatomy import AnatomyError
 from palace_store.drawers import DrawerStore
 from palace_store.fixes import Fixes
 from palace_store.incomplete import IncompleteIndexWarning
+from palace_store.replacements import replaced_in_log
 from palace_store.state import EVERYTHING, State, read_state, write_state
 
 DIMENSION = 8
@@ -60,6 +61,7 @@ class Worker:
         self.fixes = Fixes.all() if words is None else Fixes.parse(words)
         self.store = self.make()
         self.raw: Any = None
+        self.counted = 0
         self.stack = contextlib.ExitStack()
 
     def make(self, **options: Any) -> DrawerStore:
@@ -163,10 +165,24 @@ class Worker:
             documents=[f"{as_number} at 0"] * len(numbers),
         )
 
+    def count_looks(self) -> None:
+        """Count from now on how often drawers are looked for by their own vectors."""
+        self.counted = 0
+        look = linking._look
+
+        def counted(*args: Any) -> Any:
+            self.counted += 1
+            return look(*args)
+
+        linking._look = counted
+
+    def looks(self) -> int:
+        return self.counted
+
     def replaced_in_log(self) -> dict[str, list[str]]:
         """Return whom the log may cut off."""
         self.store.close()
-        found = linking.replaced_in_log(self.palace)
+        found = replaced_in_log(self.palace)
         return {collection: sorted(ids) for collection, ids in found.items()}
 
     # -- special situations ----------------------------------------------------------------
