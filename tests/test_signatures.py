@@ -109,6 +109,11 @@ REAL = [
     ("ModuleNotFoundError: No module named 'chromadb'", "import-error"),
     ("ImportError: cannot import name 'Settings' from 'chromadb.config'", "import-error"),
     ("HistoryFullError: a history segment holds 65536 records and is full", "lab-error"),
+    ("RuntimeError: Cannot return the results in a contigious 2D array.", "search-refused"),
+    (
+        "AttributeError: 'PersistentData' object has no attribute 'max_seq_id'",
+        "pickle-of-another-era",
+    ),
     ("EOFError: ", "unexplained-error"),  # what the lab's own channel says when it is closed
     ("ValueError: Expected where to have exactly one operator", "unexplained-error"),
 ]

@@ -66,6 +66,8 @@ def call(
 
 
 WROTE = call("add", DRAWERS[0], count=len(DRAWERS))
+#: What 0.x says where its graph cannot reach all it has.
+NOT_REACHED = {"RuntimeError: Cannot return the results in a contigious 2D array.": 2}
 
 
 def observed(
@@ -78,6 +80,7 @@ def observed(
     missing_new: Iterable[int] = (),
     second_look: Iterable[int] = (),
     errors: dict[str, int] | None = None,
+    errors_again: dict[str, int] | None = None,
     seconds: float = HEALTHY_S,
     revisions: Iterable[tuple[int, int]] = (),
 ) -> Observation:
@@ -100,7 +103,12 @@ def observed(
         },
     }
     if missing_again is not None:
-        found = {"looked_up": 1, "missing": list(missing_again), "second_look": [], "errors": {}}
+        found = {
+            "looked_up": 1,
+            "missing": list(missing_again),
+            "second_look": [],
+            "errors": errors_again or {},
+        }
         answers |= {"opened-again": {"count": 10, "seconds": 0.1}, "found-again": found}
     looks = [Look(stage, "ok", value, "", seconds / 5) for stage, value in answers.items()]
     return Observation(observer, tuple(looks), CLEAN)
@@ -356,6 +364,18 @@ FOUND = [
          evidence(observed(missing=[3]))),
     Case("neither of two raw processes finds a drawer", "findable", "silent-vector-loss",
          evidence(observed("chroma", missing=[3, 4], missing_again=[4]))),
+    Case("two raw processes are refused a search", "readable", "search-refused",
+         evidence(observed("chroma", missing=[3], errors=NOT_REACHED,
+                           missing_again=[3], errors_again=NOT_REACHED))),
+    Case("one raw process is refused a search, the other meets an error", "readable", "finding-id",
+         evidence(observed("chroma", missing=[3], errors=NOT_REACHED,
+                           missing_again=[3],
+                           errors_again={"InternalError: Error finding id": 1}))),
+    Case("a raw process meets an error that is no matter of its graph", "readable", "finding-id",
+         evidence(observed("chroma", missing=[3], missing_again=[],
+                           errors={"InternalError: Error finding id": 1}))),
+    Case("a process of the library is refused a search", "readable", "search-refused",
+         evidence(observed(missing=[3], errors=NOT_REACHED))),
     Case("no drawer is found, and there was nothing to survey", "findable", "silent-vector-loss",
          evidence(observed(missing=range(10)),
                   surveys={})),
@@ -627,6 +647,9 @@ HEALTHY = {
     ),
     "a raw process misses by chance what another one finds": evidence(
         observed("chroma", missing=[3, 4], missing_again=[])
+    ),
+    "a raw process is refused what another one is not": evidence(
+        observed("chroma", missing=[3], errors=NOT_REACHED, missing_again=[])
     ),
     "texts are numbered apart from drawers": beside_drawers(0, 1, 2, 3, 4),
     # what living processes read

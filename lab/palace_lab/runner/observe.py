@@ -9,14 +9,15 @@ Rules:
 - The first question that is not answered ends the observation; that is a result.
 - A raw process builds its graph from a log in random order and misses a drawer by chance now and
   then, as it does in a palace nothing ever happened to (docs/s1-index-drift.md). So what one misses
-  another one is asked for, and only what both miss is lost.
+  another one is asked for, before the first writes and flushes the graph it has, and only what both
+  miss is lost.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def observe(
 ) -> Observation:
     """Ask one fresh process everything; `observer` is the target it uses."""
 
-    def fresh(name: str, questions: Iterable[Question]) -> Observation:
+    def fresh(name: str, questions: Iterable[Question], looks: list[Look]) -> Exit | None:
         worker = launch(
             arena,
             plan,
@@ -66,23 +67,30 @@ def observe(
             limits=limits_for(baseline),
         )
         try:
-            looks, ended = _ask(worker, questions, deadline)
+            return _ask(worker, questions, deadline, looks)
         finally:
             worker.close()
-        return Observation(observer, tuple(looks), ended, name)
+
+    def questions() -> Iterator[Question]:
+        for question in _questions(observer, expected, round_):
+            if question[0] == "write" and observer == RAW:
+                found = next(look.value for look in first if look.stage == "found")
+                wanted = [[number, *expected.must[number]] for number in found["missing"]]
+                if wanted:
+                    more: list[Question] = [
+                        ("opened-again", "opened", {}),
+                        ("found-again", "found", {"wanted": wanted}),
+                    ]
+                    ends["second"] = fresh(f"{name}-again", more, second)
+            yield question
 
     name = f"reader-{observer}-{round_}"
-    seen = fresh(name, _questions(observer, expected, round_))
-    missing = (seen.value("found") or {"missing": []})["missing"] if observer == RAW else []
-    if not missing:
-        return seen
-    wanted = [[number, *expected.must[number]] for number in missing]
-    again: list[Question] = [
-        ("opened-again", "opened", {}),
-        ("found-again", "found", {"wanted": wanted}),
-    ]
-    second = fresh(f"{name}-again", again)
-    return Observation(observer, (*seen.looks, *second.looks), second.ended, name)
+    first: list[Look] = []
+    second: list[Look] = []
+    ends: dict[str, Exit | None] = {}
+    ends["first"] = fresh(name, questions(), first)
+    bad = second and second[-1].phase != "ok"
+    return Observation(observer, (*first, *second), ends["second" if bad else "first"], name)
 
 
 def place_midway(number: int | str) -> str:
@@ -164,6 +172,7 @@ def survey(arena: Arena, plan: Plan, directory: Path, label: str, deadline: Dead
     """Return what the files say without chromadb; None where there are no drawers to survey."""
     if not (directory / "palace" / "chroma.sqlite3").exists():
         return None
+    looks: list[Look] = []
     worker = launch(
         arena,
         plan,
@@ -176,7 +185,7 @@ def survey(arena: Arena, plan: Plan, directory: Path, label: str, deadline: Dead
         limits=limits_for(None),
     )
     try:
-        looks, ended = _ask(worker, [("survey", "survey", {})], deadline)
+        ended = _ask(worker, [("survey", "survey", {})], deadline, looks)
     finally:
         worker.close()
     look = looks[0]
@@ -208,9 +217,9 @@ def _questions(observer: str, expected: Expectation, round_: int) -> list[Questi
 
 
 def _ask(
-    worker: Worker, questions: Iterable[Question], deadline: Deadline
-) -> tuple[list[Look], Exit | None]:
-    looks: list[Look] = []
+    worker: Worker, questions: Iterable[Question], deadline: Deadline, looks: list[Look]
+) -> Exit | None:
+    """Add what is answered to `looks`; return how the process ended."""
     for stage, op, args in questions:
         began = time.monotonic()
         try:
@@ -221,16 +230,16 @@ def _ask(
             took_s = time.monotonic() - began
             said = ended.crash or ended.describe()
             looks.append(Look(stage, "died", None, said, took_s, time.monotonic_ns()))
-            return looks, ended
+            return ended
         except DeadlineError as error:
             took_s = time.monotonic() - began
             looks.append(Look(stage, "hung", None, str(error), took_s, time.monotonic_ns()))
             worker.kill()
-            return looks, worker.wait_exit(deadline.seconds)
+            return worker.wait_exit(deadline.seconds)
         took_s = time.monotonic() - began
         phase, said = answer["done"], answer.get("error", "")
         looks.append(Look(stage, phase, answer.get("value"), said, took_s, time.monotonic_ns()))
         if phase != "ok":
             break
     worker.send({"exit": True})
-    return looks, worker.wait_exit(deadline.seconds)
+    return worker.wait_exit(deadline.seconds)
