@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from palace_lab.catalog import find_scenarios
-from palace_lab.commands.prepare import chosen
+from palace_lab.commands.prepare import chosen, without_row
 from palace_lab.errors import UsageError
 from palace_lab.runner.cells import PROFILES
 from palace_lab.scenario import SYSTEMS, Scenario
@@ -61,3 +61,17 @@ def test_what_is_not_in_ci_has_to_be_nightly() -> None:
     scenario: Scenario = LISTED[0].scenario
     with pytest.raises(UsageError, match="nightly=True"):
         replace(scenario, nightly=False, in_ci=False)
+
+
+def test_what_has_no_row_on_a_release_asked_for_is_named() -> None:
+    scenarios = chosen(("s1/replaced-vectors", "s1/count-of-old", "s2/kg-holder"), nightly=True)
+    newer, older = "s1/replaced-vectors", "s1/count-of-old"
+    assert without_row(scenarios, []) == {}
+    assert without_row(scenarios, ["0.6.3"]) == {"0.6.3": [newer]}
+    assert without_row(scenarios, ["0.6.3", "1.5.9"]) == {"0.6.3": [newer], "1.5.9": [older]}
+
+
+def test_where_nothing_that_was_chosen_runs_it_is_a_usage_error() -> None:
+    scenarios = chosen(("s1/replaced-vectors",), nightly=True)
+    with pytest.raises(UsageError, match=r"runs on 0\.6\.3: s1/replaced-vectors is for 1\.0\.21"):
+        without_row(scenarios, ["0.6.3"])

@@ -275,7 +275,7 @@ def test_a_disk_without_room_is_said_in_one_sentence(server: Server) -> None:
     ended = server.run("--palace", str(server.palace), *SMALL, file_kib_max=32)
     assert ended.returncode == 3, ended.stderr
     (line,) = ended.stderr.strip().splitlines()
-    assert line.startswith(f"palace-server: {server.palace} could not be opened (")
+    assert line.startswith(f"palace-server: {server.palace} could not be served (")
     assert line.endswith("see that its disk has room and that it is whole, then start again")
 
 

@@ -62,6 +62,26 @@ def chosen(
     return kept
 
 
+def without_row(scenarios: list[Listed], asked: list[str]) -> dict[str, list[str]]:
+    """Return for each release asked for which of the scenarios have no row on it.
+
+    Raises `UsageError` where none has one on any.
+    """
+    absent: dict[str, list[str]] = {}
+    rows = {each.name: shown_releases(each.scenario, asked) for each in scenarios}
+    for release in asked:
+        for each in scenarios:
+            if release not in rows[each.name] and SQLITE not in rows[each.name]:
+                absent.setdefault(release, []).append(each.name)
+    if not any(rows.values()):
+        own = [f"{each.name} is for {', '.join(each.scenario.releases)}" for each in scenarios[:3]]
+        more = "; and so on" if len(scenarios) > len(own) else ""
+        raise UsageError(
+            f"nothing that was chosen runs on {', '.join(asked)}: {'; '.join(own)}{more}"
+        )
+    return absent
+
+
 #: What a run is free to do differently when it goes on.
 _NOT_ASKED = frozenset({"jobs", "report_dir", "resume", "offline"})
 

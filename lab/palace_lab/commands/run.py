@@ -24,6 +24,7 @@ from palace_lab.commands.prepare import (
     resume_option,
     run_directory,
     why_no_tracing,
+    without_row,
 )
 from palace_lab.report import github
 from palace_lab.report.console import Console
@@ -72,6 +73,7 @@ def run_command(
     names = recalled(names)
     scenarios = chosen(names, nightly=nightly, profile=PROFILES[profile])
     asked = resolve_all(releases)
+    absent = without_row(scenarios, asked)
     seed = campaign_seed(seed)
     directory = run_directory(names, resume, report_dir, seed=seed)
     previous = read_records(directory.results_path)
@@ -102,6 +104,10 @@ def run_command(
         except OSError as error:
             raise directory.broke_off(error, command="run") from error
         progress.finish(result, directory.path)
+        for release, left_out in absent.items():
+            console.say(
+                f"no row on {release}, for which they are not: {', '.join(left_out)}", hang=2
+            )
         if github.wanted(os.environ):
             for line in github.commands(result, directory.path, scenarios):
                 click.echo(line)

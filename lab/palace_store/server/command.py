@@ -100,7 +100,7 @@ def main(words: Sequence[str] | None = None) -> int:
             raise
         said = " ".join(str(error).split())
         return _refuse(
-            f"{options.palace} could not be opened ({type(error).__name__}: {said}): "
+            f"{options.palace} could not be served ({type(error).__name__}: {said}): "
             f"see that its disk has room and that it is whole, then start again",
             TROUBLE,
         )
