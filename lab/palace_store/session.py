@@ -27,16 +27,14 @@ from palace_store.fixes import Fixes
 from palace_store.freshness import Freshness
 from palace_store.lease import Lease
 from palace_store.quarantine import quarantine_before_open, thin_out
-from palace_store.replacements import replaced_in_log
+from palace_store.replacements import replaced_in_log as replaced
 from palace_store.retention import make_database
 from palace_store.state import DIRECTORY, State, read_state, sweep, write_state
 from palace_store.version_guard import refuse_if_older
 
 #: Fixes that need the shared state file; without any of them nothing of ours is kept in a palace.
-_STATEFUL = (
-    *("lease", "generation", "flush_mark", "retention", "read_back", "version_guard"),
-    *("watermark_heal", "foreign_check"),
-)
+_STATEFUL: tuple[str, ...] = ("lease", "generation", "flush_mark", "retention", "read_back")
+_STATEFUL += ("version_guard", "watermark_heal", "foreign_check")
 
 
 class Session:
@@ -57,9 +55,9 @@ class Session:
     def close(self) -> None:
         """Close the client; the next operation opens it again."""
         with self._seat() as seat:
-            was_open = seat.client is not None
+            client = seat.client
             seat.leave()
-            if was_open:
+            if client is not None:
                 left_behind(self.palace, self.fixes)
 
     @contextmanager
@@ -167,7 +165,7 @@ class Session:
                 retained=state.retained,
                 salvage=self.fixes.has("salvage"),
             )
-        seat.replaced = replaced_in_log(self.palace) if self.fixes.has("relink") else {}
+        seat.replaced = replaced(self.palace) if self.fixes.has("relink") else {}
         return state
 
     def _trims(self, state: State) -> bool:
