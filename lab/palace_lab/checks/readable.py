@@ -24,8 +24,8 @@ def check(evidence: Evidence) -> list[Violation]:
                     Violation(
                         "readable",
                         of_error(text),
-                        f"a fresh {seen.observer} process got {times} errors while it searched: "
-                        f"{text}",
+                        f"a fresh {seen.observer} process got {times} "
+                        f"{'error' if times == 1 else 'errors'} while it searched: {text}",
                         process=seen.process,
                         time_ns=look.ended_ns,
                     )
