@@ -21,6 +21,12 @@ from palace_lab.pytest_plugin import scenarios
 from palace_lab.report.records import read_records
 from palace_lab.scenario import SYSTEMS
 
+sys.path.append(str(Path(__file__).parent / "entries"))
+from whole_runs import INTERRUPTIBLE
+
+#: As `python -m pytest` does it.
+PYTEST = "import pytest; raise SystemExit(pytest.console_main())"
+
 pytest_plugins = ("pytester",)
 
 #: pytester gives its runs another HOME; environments that are built already are in this one.
@@ -564,7 +570,7 @@ def started(pytester: pytest.Pytester) -> Iterator[Callable[..., subprocess.Pope
     def start(*args: str) -> subprocess.Popen[bytes]:
         with (pytester.path / "output").open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", *args],
+                [sys.executable, "-c", INTERRUPTIBLE + PYTEST, *args],
                 cwd=pytester.path,
                 stdout=output,
                 stderr=subprocess.STDOUT,
