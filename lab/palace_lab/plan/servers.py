@@ -54,6 +54,32 @@ def three_clients(**options: Any) -> Plan:
     )
 
 
+def large_palace(**options: Any) -> Plan:
+    """Return the plan of three clients in a palace of the report's size: 28,000 in 15 wings (S2).
+
+    16 dimensions: chromadb alone then finds all of so many by their own vectors, measured on three
+    releases; with 64 a healthy index misses some (docs/s2-concurrency.md). Flushed every 200.
+    """
+    names, each = ("kitchen", "study", "garden"), 300
+    wings = {"wings": 15}
+    return Plan(
+        shape=Shape(sync_threshold=200, batch_size=100, embedded=True),
+        processes=(
+            Process("importer", options=wings),
+            *(Process(name, target="mcp", options={**options, **wings}) for name in names),
+        ),
+        steps=(
+            write("importer", 28_000, first=10_000, batch=500),
+            Close("importer"),
+            *(Do(name, "status") for name in names),
+            Together(
+                tuple(write(name, each, first=1000 * n, batch=1) for n, name in enumerate(names))
+            ),
+            *(Close(name) for name in reversed(names)),
+        ),
+    )
+
+
 def client_cut(**options: Any) -> Plan:
     """Return the plan of three clients of which one is cut off in mid-call, and comes back."""
     first, each = {"kitchen": 0, "garden": 1000, "study": 2000}, 40

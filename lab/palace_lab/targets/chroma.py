@@ -56,7 +56,8 @@ class ChromaTarget(DrawersTarget):
 
     def put(self, how: str, ids: list[str], vectors: list[list[float]], texts: list[str]) -> None:
         """Write through the collection."""
-        getattr(self._collection, how)(ids=ids, embeddings=vectors, documents=texts)
+        put = getattr(self._collection, how)
+        put(ids=ids, embeddings=vectors, documents=texts, metadatas=self.labels(ids))
 
     def remove(self, ids: list[str]) -> None:
         """Delete through the collection."""

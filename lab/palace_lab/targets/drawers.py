@@ -1,7 +1,8 @@
 """Operations on drawers, the same for every library that keeps them; libraries add primitives.
 
 A drawer is known by its number; its id, text and vector follow from number, revision and seed
-(`workloads.vectors`), so nothing but numbers crosses between processes.
+(`workloads.vectors`), so nothing but numbers crosses between processes. With the option `wings` the
+drawers lie in so many wings, in turn.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class DrawersTarget(Target):
         self.space = str(context.options.get("space", "cosine"))
         self.sync_threshold = int(context.options.get("sync_threshold", 1000))
         self.batch_size = int(context.options.get("batch_size", 100))
+        self.wings = int(context.options.get("wings", 0))
         embedded = bool(context.options.get("embedded"))
         self._model = HashEmbedder(dimension=self.dimension) if embedded else None
 
@@ -173,6 +175,12 @@ class DrawersTarget(Target):
             if drawer_id(row[0]) in ids:
                 return True
         return False
+
+    def labels(self, ids: Sequence[str]) -> list[dict[str, str]] | None:
+        """Return the metadata of drawers: the wing each lies in, if there are wings."""
+        if not self.wings:
+            return None
+        return [{"wing": f"wing-{int(name[1:]) % self.wings}"} for name in ids]
 
     def vector(self, number: int, revision: int) -> list[float]:
         """Return the drawer's vector in this palace's dimension."""

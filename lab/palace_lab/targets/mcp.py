@@ -105,8 +105,9 @@ class McpTarget(DrawersTarget):
         del vectors
         if how != "add":
             raise ValueError(f"a server has no tool to {how} drawers: write(..., how='add')")
-        for name, text in zip(ids, texts, strict=True):
-            self._change("add_drawer", content=text, id=name)
+        labels = self.labels(ids) or [{}] * len(ids)
+        for name, text, place in zip(ids, texts, labels, strict=True):
+            self._change("add_drawer", content=text, id=name, **place)
 
     def found(self, *, wanted: Sequence[Sequence[int]]) -> dict[str, Any]:
         """Search for each drawer by its own text; the answer is that of `DrawersTarget.found`."""

@@ -52,7 +52,8 @@ class PalaceTarget(DrawersTarget):
     def put(self, how: str, ids: list[str], vectors: list[list[float]], texts: list[str]) -> None:
         """Write through the store."""
         write = self.store.add if how == "add" else self.store.upsert
-        write(ids, vectors, documents=texts, collection=self.collection)
+        labels = self.labels(ids)
+        write(ids, vectors, documents=texts, metadatas=labels, collection=self.collection)
 
     def remove(self, ids: list[str]) -> None:
         """Delete through the store."""

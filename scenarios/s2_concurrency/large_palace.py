@@ -1,0 +1,15 @@
+"""Three clients, each behind an mcp-proxy, share a palace of 28,000 drawers in 15 wings."""
+
+from palace_lab.plan.servers import large_palace
+from palace_lab.scenario import Scenario
+from palace_store.fixes import Fixes
+
+scenario = Scenario(
+    system="s2",
+    reports=("mempalace#948",),
+    plan=large_palace(transport="proxy"),
+    off=Fixes.none(),
+    accepts={"*": "index-ruined"},
+    probability=0.9,
+    nightly=True,
+)
