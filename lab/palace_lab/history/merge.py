@@ -11,6 +11,8 @@ import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -60,29 +62,37 @@ def many_objects() -> Iterator[None]:
 def merge(directory: Path) -> list[Event]:
     """Read every segment of the directory into one list, ordered by time."""
     with many_objects():
-        paths = sorted(directory.glob("*.hist"))
-        events = [event for path in paths for event in read_segment(path)]
-        return sorted(events, key=lambda event: (event.time_ns, event.process, event.call))
+        segments = [list(read_segment(path)) for path in sorted(directory.glob("*.hist"))]
+        segments.sort(key=lambda segment: segment[0].process if segment else "")
+        # One number to compare, and a sort that keeps the order of equals: by process, and within
+        # a process as it was recorded. A key of all three for each of a million events costs more
+        # than ten times what it costs for a tenth of them.
+        return sorted(chain.from_iterable(segments), key=attrgetter("time_ns"))
 
 
 def calls(events: Iterable[Event]) -> list[Call]:
-    """Pair invocations with their ends, in the order of the invocations."""
+    """Pair invocations with their ends, in the order of the invocations.
+
+    Events are in an order in which each end comes after its invocation, as `merge` gives them.
+    """
     with many_objects():
-        return _paired(list(events))
+        return _paired(events)
 
 
-def _paired(known: list[Event]) -> list[Call]:
-    begun = [event for event in known if event.phase == "invoke"]
-    # By process, then by call: a key for each of a million calls would cost more than the calls.
-    places: dict[tuple[str, int], dict[int, int]] = {}
-    for place, event in enumerate(begun):
-        places.setdefault((event.process, event.pid), {})[event.call] = place
-    ends: list[Event | None] = [None] * len(begun)
+def _paired(known: Iterable[Event]) -> list[Call]:
+    begun: list[Event] = []
+    ends: list[Event | None] = []
+    # Only of calls that are under way: a table of a million is slow to look anything up in.
+    places: dict[tuple[str, int, int], int] = {}
     for event in known:
-        if event.phase in _ENDS:
-            place_of_it = places.get((event.process, event.pid), {}).get(event.call)
-            if place_of_it is not None:
-                ends[place_of_it] = event
+        if event.phase == "invoke":
+            places[event.process, event.pid, event.call] = len(begun)
+            begun.append(event)
+            ends.append(None)
+        elif event.phase in _ENDS:
+            place = places.pop((event.process, event.pid, event.call), None)
+            if place is not None:
+                ends[place] = event
     return [Call(begin, end) for begin, end in zip(begun, ends, strict=True)]
 
 
