@@ -28,6 +28,8 @@ pytestmark = [pytest.mark.timeout(1800), pytest.mark.slow, pytest.mark.s1]
 
 #: Palaces made at most until a reader dies. The rarest seen is 15 % (1.5.9): 0.85 ** 30 = 0.8 %.
 TRIES_MAX = 30
+#: Copies of a palace whose log was purged that raw chromadb opens, and then our library.
+OPENS = 3
 WRITTEN = len(FOUNDED) + 2 * ROUNDS * BATCH
 FATAL = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 
@@ -94,7 +96,7 @@ def test_every_open_crashes_and_none_after_recovery(ruins: Ruins, release: str, 
 @pytest.mark.parametrize("release", RELEASES)
 def test_what_a_purged_log_leaves_is_named_drawer_by_drawer(ruins: Ruins, release: str) -> None:
     """Here no recovery can be whole: the vectors were only in the index that was overwritten."""
-    palace, _, numbers, tries = search(ruins, "chroma")
+    palace, seed, numbers, tries = search(ruins, "chroma")
     found = survey(palace).collection("drawers")
     gone, doubtful = set(found.unrecoverable), set(found.doubtful)
     sure = set(found.vectors().ids)
@@ -107,3 +109,18 @@ def test_what_a_purged_log_leaves_is_named_drawer_by_drawer(ruins: Ruins, releas
     assert doubtful
     assert gone | doubtful | sure == set(found.rows)
     assert len(gone) + len(doubtful) + len(sure) == len(found.rows)
+
+    raw = [ruins.read_copy(palace, "chroma", seed, numbers) for _ in range(OPENS)]
+    ours = [ruins.read_copy(palace, "palace", seed, numbers) for _ in range(OPENS)]
+    print(
+        f"raw opens that die {sum(each.signal in FATAL for each in raw)} of {OPENS}, ours "
+        f"{sum(each.signal is not None for each in ours)}; drawers ours does not find "
+        f"{[len(each.missing) for each in ours]}, and names {[len(each.named) for each in ours]}"
+    )
+    assert all(each.signal in FATAL for each in raw)
+    for each in ours:
+        assert each.signal is None
+        assert each.error == ""
+        assert each.listed == set(numbers)
+        assert {drawer_id(number) for number in each.missing} == gone | doubtful
+        assert each.named == each.missing

@@ -31,6 +31,7 @@ class Reading:
     error: str = ""
     listed: set[int] = field(default_factory=set)
     missing: set[int] = field(default_factory=set)
+    named: set[int] = field(default_factory=set)  # of which our library says that it has no vector
 
     @property
     def whole(self) -> bool:
@@ -91,12 +92,14 @@ class Ruins:
                 ask(worker, "opened")
                 listed = set(ask(worker, "listed")["numbers"])
                 found = ask(worker, "found", wanted=[[number, 0] for number in numbers])
+                named = ask(worker, "unfindable")["numbers"] if target == "palace" else ()
             except WorkerGoneError:
                 ended = worker.wait_exit(ANSWER_S)
                 return Reading(None if ended.by_lab else ended.signal, ended.describe())
             except (RuntimeError, DeadlineError) as error:
                 return Reading(error=str(error))
-        return Reading(None, "; ".join(found["errors"]), listed, set(found["missing"]))
+        missing = set(found["missing"])
+        return Reading(None, "; ".join(found["errors"]), listed, missing, set(named))
 
 
 def ask(worker: Worker, op: str, **args: Any) -> Any:

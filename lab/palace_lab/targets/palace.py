@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from palace_lab.targets.base import Context, wrong_variant
 from palace_lab.targets.drawers import DrawersTarget
+from palace_lab.workloads.vectors import drawer_number
 from palace_store import trimming
 from palace_store.drawers import DrawerStore
 from palace_store.fixes import Fixes
@@ -80,6 +81,11 @@ class PalaceTarget(DrawersTarget):
     def count(self) -> int:
         """Count the collection."""
         return self.store.count(collection=self.collection)
+
+    def unfindable(self) -> dict[str, list[int | None]]:
+        """Return the drawers of which the store itself says that no search finds them."""
+        ids = self.store.unfindable(collection=self.collection)
+        return {"numbers": [drawer_number(name) for name in ids]}
 
     def measure_reloads(self, *, most: int) -> dict[str, int]:
         """Tell how often the client was opened anew; raises `ClientThrashError` above `most`."""
