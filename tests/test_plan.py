@@ -46,6 +46,7 @@ ANY_STEP: dict[type[steps.Step], st.SearchStrategy[Any]] = {
     ),
     steps.Hold: st.builds(steps.Hold, NAMES, NAMES, NAMES, k=WHOLE),
     steps.Fail: st.builds(steps.Fail, NAMES, NAMES, NAMES, NAMES, WHOLE),
+    steps.Slow: st.builds(steps.Slow, NAMES, NAMES, NAMES, SECONDS, WHOLE),
     steps.Held: st.builds(steps.Held, NAMES),
     steps.Release: st.builds(steps.Release, NAMES),
     steps.Kill: st.builds(steps.Kill, NAMES),

@@ -108,5 +108,5 @@ def test_where_nothing_came_to_it_the_goal_is_not_reached(arena: Arena) -> None:
 
 def test_a_process_whose_calls_fail_twice_over_is_refused(arena: Arena) -> None:
     twice = [Fail("w", "write", pattern) for pattern in ("*/a", "*/b")]
-    with pytest.raises(LabError, match="w has two steps that let its calls fail"):
+    with pytest.raises(LabError, match="w has two steps that trouble its calls"):
         play(arena, Do("w", "open"), *twice)

@@ -186,6 +186,44 @@ def test_failing_calls_have_no_effect_and_say_why(
 
 
 @traced
+@pytest.mark.parametrize("repeat", [1, None])
+def test_a_slowed_call_waits_and_happens_while_others_go_on(
+    host: Host, tmp_path: Path, mode: TracingMode, repeat: int | None
+) -> None:
+    path = tmp_path / "f"
+    point = CrashPoint("write", "*/f", k=2, action="slow", repeat=repeat, delay_s=3.0)
+    with launch(host, "append_on_demand", path, point, mode=mode) as worker:
+        worker.send({"number": 1})
+        assert worker.receive(10) == {"number": 1, "errno": 0}
+        began = time.monotonic()
+        for number in (2, 3):
+            worker.send({"number": number})
+        answers = [worker.receive(10)["number"]]
+        first_s = time.monotonic() - began
+        answers.append(worker.receive(10)["number"])
+        assert time.monotonic() - began >= point.delay_s
+        if repeat is None:
+            assert first_s >= point.delay_s
+            assert sorted(answers) == [2, 3]
+        else:
+            assert answers == [3, 2]
+        worker.send({"end": True})
+        assert worker.wait_exit(10).clean
+        assert size(path) == 3
+
+
+@traced
+def test_a_slowed_call_never_happens_if_the_worker_dies(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    point = CrashPoint("write", "*/f", action="slow", delay_s=60.0)
+    with launch(host, "append_on_demand", path, point) as worker:
+        worker.send({"number": 1})
+        worker.die()
+        assert worker.wait_exit(10).by_lab
+        assert size(path) == 0
+
+
+@traced
 def test_every_supported_call_is_seen_with_its_file(
     host: Host, tmp_path: Path, mode: TracingMode
 ) -> None:
@@ -479,6 +517,8 @@ def test_every_family_is_complete() -> None:
         ({"errno": "EWHAT"}, "ENOSPC"),
         ({"repeat": 0}, "repeat is 0"),
         ({"hold_s": 0}, "hold_s is 0"),
+        ({"action": "slow"}, "'slow' needs a time above 0 s"),
+        ({"delay_s": 1.0}, "'slow' needs a time above 0 s, others none"),
     ],
 )
 def test_impossible_points_are_rejected(change: dict[str, object], complaint: str) -> None:

@@ -7,7 +7,7 @@ that does not use our library.
 from __future__ import annotations
 
 from palace_lab.plan.model import Plan, Process
-from palace_lab.plan.steps import AnyStep, Begin, Do, Finish, Together
+from palace_lab.plan.steps import AnyStep, Begin, Do, Finish, Slow, Together
 
 
 def on_graph(*steps: AnyStep, time_scale: float = 1.0, processes: tuple[Process, ...] = ()) -> Plan:
@@ -28,6 +28,18 @@ def stress(processes: int, triples: int) -> Plan:
     return on_graph(
         *(Do(name, "open") for name in names),
         Together(tuple(Do(name, "add_triples", work) for name in names)),
+    )
+
+
+def on_slow_disk(seconds: float, *, processes: int, triples: int, time_scale: float) -> Plan:
+    """Return the plan of `stress` on a disk that takes so many seconds for each sync (S2)."""
+    names = [f"writer{number}" for number in range(processes)]
+    work = {"first": 0, "count": triples}
+    return on_graph(
+        *(Do(name, "open") for name in names),
+        *(Slow(name, "fsync", "*/knowledge.sqlite3*", seconds) for name in names),
+        Together(tuple(Do(name, "add_triples", work) for name in names)),
+        time_scale=time_scale,
     )
 
 

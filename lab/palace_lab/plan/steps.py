@@ -108,6 +108,19 @@ class Fail(Step, frozen=True, tag="fail"):
     k: int = 1
 
 
+class Slow(Step, frozen=True, tag="slow"):
+    """From its k-th matching system call on, each of a process takes longer, as on a slow disk.
+
+    `seconds` longer, before it has any effect. At most one `Fail` or `Slow` for each process.
+    """
+
+    process: str
+    syscall: str
+    pattern: str
+    seconds: float
+    k: int = 1
+
+
 class Held(Step, frozen=True, tag="held"):
     """Wait until a process has come to the call that `Hold` stops it at, and leave it there.
 
@@ -202,6 +215,7 @@ AnyStep = (
     | Crash
     | Hold
     | Fail
+    | Slow
     | Held
     | Release
     | Kill
@@ -216,7 +230,7 @@ AnyStep = (
 )
 
 #: Steps for which a process is traced.
-TRACED = (Crash, Hold, Fail)
+TRACED = (Crash, Hold, Fail, Slow)
 
 
 def write(process: str, count: int, *, first: int = 0, batch: int = 10, **args: Any) -> Do:

@@ -34,10 +34,16 @@ class Armed:
     def __post_init__(self) -> None:
         self.matches = self.point.matcher().match
 
+    def spend_repeats(self) -> None:
+        """Spend a point that acts on several calls once it has acted on the last of them."""
+        point = self.point
+        if point.repeat is not None and self.seen >= point.k + point.repeat - 1:
+            self.spent = True
+
 
 @dataclass
 class Held:
-    """A thread that waits for main's answer."""
+    """A thread that waits for main's answer, or for its time to be over."""
 
     hit: Hit
     deadline: float

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-Action = Literal["die", "wait", "fail", "record"]
+Action = Literal["die", "wait", "fail", "slow", "record"]
 
 #: Every family with the system calls it stands for. A rename matches by either path.
 FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -35,13 +35,14 @@ HOLD_S_DEFAULT = 30.0
 
 @dataclass(frozen=True)
 class CrashPoint:
-    """One place where a worker is killed, held, refused a call, or only watched.
+    """One place where a worker is killed, held, refused a call, slowed down, or only watched.
 
     die: SIGKILL of the whole worker at entry of the k-th matching call, which has no effect; the
     k - 1 before it have returned. wait: that thread is held at entry until `Worker.resume`; other
     threads go on. fail: the call is not executed and returns -`errno`; so do the `repeat` - 1
-    matching calls after it (`repeat` None: all after it). record: no effect, every matching call
-    is listed and k is not looked at.
+    matching calls after it (`repeat` None: all after it). slow: that thread waits `delay_s` seconds
+    at entry and goes on by itself, in `repeat` calls; hits are not told. record: no effect, every
+    matching call is listed and k is not looked at.
     """
 
     syscall: str
@@ -51,6 +52,7 @@ class CrashPoint:
     errno: str = "EIO"
     repeat: int | None = 1
     hold_s: float = HOLD_S_DEFAULT
+    delay_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.syscall not in FAMILIES:
@@ -71,6 +73,10 @@ class CrashPoint:
             raise ValueError(f"repeat is {self.repeat}; use a number from 1, or None for all")
         if self.hold_s <= 0:
             raise ValueError(f"hold_s is {self.hold_s}; a held thread needs a time above 0 s")
+        if (self.delay_s > 0) != (self.action == "slow"):
+            raise ValueError(
+                f"delay_s is {self.delay_s}: 'slow' needs a time above 0 s, others none"
+            )
 
     def matcher(self) -> re.Pattern[str]:
         """Return the pattern compiled: its `match` tells whether a path is meant."""

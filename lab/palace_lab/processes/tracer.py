@@ -57,6 +57,7 @@ class Tracer:
         self._idents = count(1)
         self._armed: list[Armed] = []
         self._held: dict[int, Held] = {}
+        self._slowed: dict[int, Held] = {}
         self._listening: set[int] = set()
         self._fails_told = 0
         self._dying = False
@@ -82,11 +83,14 @@ class Tracer:
         """Let the held thread of that hit run on, or all of them; return how many did."""
         tids = [tid for tid, held in self._held.items() if ident in (None, held.hit.ident)]
         for tid in tids:
-            for armed in self._held.pop(tid).others:
-                armed.on_their_way.add(tid)
-            with contextlib.suppress(ProcessLookupError):
-                self._run(tid)
+            self._let_go(tid, self._held.pop(tid))
         return len(tids)
+
+    def _let_go(self, tid: int, held: Held) -> None:
+        for armed in held.others:
+            armed.on_their_way.add(tid)
+        with contextlib.suppress(ProcessLookupError):
+            self._run(tid)
 
     def die(self) -> None:
         """Kill the worker and all it started, wherever they are."""
@@ -97,13 +101,18 @@ class Tracer:
 
     def paused(self) -> bool:
         """Tell whether SIGSTOP has reached every thread of the worker, held ones aside."""
-        still = {*self._listening, *self._held, *(a.pending.tid for a in self._armed if a.pending)}
+        still = {
+            *self._listening,
+            *self._held,
+            *self._slowed,
+            *(a.pending.tid for a in self._armed if a.pending),
+        }
         tasks = Path(f"/proc/{self._worker}/task").iterdir()
         return all(int(task.name) in still for task in tasks)
 
     def deadline(self) -> float | None:
         """Return when `expire` has something to do, on `time.monotonic`'s clock."""
-        times = [held.deadline for held in self._held.values()]
+        times = [held.deadline for held in (*self._held.values(), *self._slowed.values())]
         times += [armed.pending.deadline for armed in self._armed if armed.pending]
         return min(times, default=None)
 
@@ -117,6 +126,8 @@ class Tracer:
         for armed in self._armed:
             if armed.pending and armed.pending.deadline <= now:
                 self._act(armed, exact=False)
+        for tid in [tid for tid, held in self._slowed.items() if held.deadline <= now]:
+            self._let_go(tid, self._slowed.pop(tid))
 
     def handle(self, tid: int, status: int) -> None:
         """Deal with one wait status of any traced thread."""
@@ -171,6 +182,10 @@ class Tracer:
             self._run(tid)
         elif acting[1].action == "fail":
             self._fail(tid, *acting)
+        elif acting[1].action == "slow":
+            armed, hit = acting
+            armed.spend_repeats()
+            self._slowed[tid] = Held(hit, time.monotonic() + armed.point.delay_s, counting)
         else:
             armed, hit = acting
             armed.spent = True
@@ -206,10 +221,8 @@ class Tracer:
             self.recorded_beyond += 1
 
     def _fail(self, tid: int, armed: Armed, hit: Hit) -> None:
-        point = armed.point
-        if point.repeat is not None and armed.seen >= point.k + point.repeat - 1:
-            armed.spent = True
-        ptrace.skip_call(tid, getattr(errno, point.errno))
+        armed.spend_repeats()
+        ptrace.skip_call(tid, getattr(errno, armed.point.errno))
         if self._fails_told < FAILS_TOLD_MAX:
             self._fails_told += 1
             self._tell_hit(hit, exact=True)
@@ -246,6 +259,7 @@ class Tracer:
             return
         self._threads.pop(tid, None)
         self._held.pop(tid, None)
+        self._slowed.pop(tid, None)
         self._listening.discard(tid)
         self._returned(tid)
 

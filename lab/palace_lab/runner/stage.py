@@ -21,6 +21,7 @@ from palace_lab.runner.arena import Arena
 from palace_lab.runner.cast import Cast, Outcome
 from palace_lab.runner.deadline import Deadline
 from palace_lab.runner.observe import look_midway
+from palace_lab.runner.troubles import Trouble, goal_of, points_of
 
 _SIGNALS = {steps.Stop: ("stop", signal.SIGSTOP), steps.Continue: ("continue", signal.SIGCONT)}
 
@@ -50,7 +51,7 @@ class Stage:
         self._recording = recording
         self._armed: list[tuple[int, steps.Crash]] = []
         self._held: dict[str, Hit] = {}
-        self._failing: dict[str, steps.Fail] = {}
+        self._troubled: dict[str, Trouble] = {}
         self._terminated: list[str] = []
         self._step_number = 0
 
@@ -136,14 +137,14 @@ class Stage:
         point = CrashPoint(step.syscall, step.pattern, step.k, "wait", hold_s=hold_s)
         self.cast.arm(step.process, point)
 
-    @_perform.register
-    def _(self, step: steps.Fail) -> None:
-        if self._failing.setdefault(step.process, step) is not step:
-            raise LabError(f"{step.process} has two steps that let its calls fail; give it one")
-        where = (step.syscall, step.pattern, step.k)
-        if not self._recording:  # recorded as well: a goal has to know whether it came to that
-            self.cast.arm(step.process, CrashPoint(*where, "record"))
-            self.cast.arm(step.process, CrashPoint(*where, "fail", step.errno, None))
+    @_perform.register(steps.Fail)
+    @_perform.register(steps.Slow)
+    def _(self, step: Trouble) -> None:
+        if self._troubled.setdefault(step.process, step) is not step:
+            raise LabError(f"{step.process} has two steps that trouble its calls; give it one")
+        if not self._recording:
+            for point in points_of(step, self._plan.time_scale):
+                self.cast.arm(step.process, point)
 
     @_perform.register
     def _(self, step: steps.Held) -> None:
@@ -228,19 +229,18 @@ class Stage:
         """End a process in good order, and take note of the crash points it came to."""
         self.cast.end(name)
         worker = self.cast.workers[name]
-        if (failing := self._failing.get(name)) is not None and not self._recording:
-            goal = f"{name} failed at {failing.syscall} {failing.pattern}"
-            self.cast.outcome.goals[goal] = len(worker.recorded()) >= failing.k
-        for number, step in self._armed:
-            if step.process != name or number in self.cast.outcome.recorded:
+        if (step := self._troubled.get(name)) is not None and not self._recording:
+            self.cast.outcome.goals[goal_of(step)] = len(worker.recorded()) >= step.k
+        for number, crash in self._armed:
+            if crash.process != name or number in self.cast.outcome.recorded:
                 continue
             if self._recording:
                 self.cast.outcome.recorded[number] = len(worker.recorded())
             else:
                 ended = self.cast.outcome.exits[name]
                 died = ended.signal == signal.SIGKILL and ended.by_lab
-                self.cast.outcome.goals[_killed_at(step)] = died
-                self.cast.outcome.recorded[number] = step.k or 0
+                self.cast.outcome.goals[_killed_at(crash)] = died
+                self.cast.outcome.recorded[number] = crash.k or 0
 
 
 def _killed_at(step: steps.Crash) -> str:
