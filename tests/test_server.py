@@ -18,6 +18,7 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 sys.path.append(str(Path(__file__).parent / "entries"))
+from harm import index_of, unlink
 from server_bench import DEADLINE_S, NOW, SMALL, Server, Site, ok, play, refused
 
 from palace_store.fixes import Fixes
@@ -353,3 +354,26 @@ def test_without_the_fix_two_models_share_a_collection(site: Site, tmp_path: Pat
 
     play(Server("1.5.9", site, palace, *words), add)
     play(Server("1.5.9", site, palace, *words, "--model", "stand-in-b"), add)
+
+
+@pytest.mark.s1
+def test_a_search_says_which_drawers_no_search_finds(site: Site, tmp_path: Path) -> None:
+    fixes = " ".join(Fixes.all().without("foreign_check").words())  # the harm is done by hand
+    server = Server("1.5.9", site, tmp_path / "palace", "--fixes", fixes)
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for number in range(150):
+        (folder / f"{number}.txt").write_text(f"note {number}")
+
+    async def fill(client: Client) -> None:
+        assert (await ok(client, "mine", folder=str(folder)))["drawers"] == 150
+        assert "incomplete" not in await ok(client, "search", query="note 7")
+
+    async def ask(client: Client) -> None:
+        (said,) = (await ok(client, "search", query="note 7"))["incomplete"]
+        assert "of the 150 drawers of 'drawers'" in said
+        assert "are found by no search" in said
+
+    play(server, fill)
+    unlink(index_of(server.palace).path, 130)
+    play(server, ask)

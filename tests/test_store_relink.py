@@ -23,6 +23,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.s1]
 RELINKING = Fixes.all().without("foreign_check").words()
 WITHOUT = Fixes.all().without("foreign_check", "read_back").words()
 MANY = list(range(40))
+#: That of `palace_store.readback`, which cannot be imported without chromadb.
+RELINKED_MAX = 100
+OPENS_MAX = 6
+#: Large enough that more can be cut off than are linked again at one open.
+LARGE = 450
 
 
 def written(bench: Bench, name: str) -> Path:
@@ -119,3 +124,29 @@ def looks_dead(worker: Told) -> bool:
     except WorkerGoneError:
         return True
     return False
+
+
+def test_what_is_put_off_is_named_by_every_search_until_it_is_found(bench: Bench) -> None:
+    palace = bench.directory / "many"
+    many = list(range(LARGE))
+    with bench.worker(palace, fixes=RELINKING) as worker:
+        worker.do("put", numbers=many)
+        worker.do("close")
+    gone = unlink(index_of(palace).path, RELINKED_MAX + 20)
+    named = []
+    for _ in range(OPENS_MAX):
+        with bench.worker(palace, fixes=RELINKING) as worker:
+            said = worker.do("warned", number=0)
+            lost = worker.do("look")["lost"]
+            worker.do("close")
+        if not said:
+            break
+        assert set(lost) <= set(said[0]["ids"]) <= set(gone)
+        assert said[0]["rows"] == LARGE
+        assert f"{said[0]['missing']} or more of the {LARGE} drawers" in said[0]["text"]
+        gone = said[0]["ids"]
+        named.append(len(gone))
+    assert named
+    assert named[0] >= 20
+    assert said == []
+    assert lost == []

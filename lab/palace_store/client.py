@@ -35,6 +35,14 @@ Client = Any
 IDS_AT_A_TIME = 5000
 
 
+@dataclass(frozen=True)
+class Unlinked:
+    """Drawers of a collection to which no link of its index leads, the first with their vectors."""
+
+    vectors: Vectors
+    others: tuple[str, ...] = ()
+
+
 @dataclass
 class Seat:
     """What one process has open of one palace; everything in it is guarded by `lock`."""
@@ -48,7 +56,8 @@ class Seat:
     missed: bool = False  # something has been missed since
     caught_up: set[str] = field(default_factory=set)  # collections whose index has read the log
     lossy: bool = False  # some searches cannot find everything
-    unlinked: dict[str, Vectors] = field(default_factory=dict)  # collection → to be linked again
+    unlinked: dict[str, Unlinked] = field(default_factory=dict)  # collection → to be linked again
+    unfound: dict[str, set[str]] = field(default_factory=dict)  # collection → linked again in vain
     replaced: dict[str, set[str]] = field(default_factory=dict)  # collection → whom it may cut off
     waiting: dict[str, set[str]] = field(
         default_factory=dict

@@ -87,7 +87,7 @@ class DrawerStore:
         self._admit = admit
         self._asked: Client | None = None
         self._collections: dict[str, Any] = {}
-        self._incomplete = Incomplete(self.session)
+        self.incomplete = Incomplete(self.session)
 
     def __enter__(self) -> DrawerStore:
         return self
@@ -181,7 +181,7 @@ class DrawerStore:
                 )
                 rows = zip(answer["ids"], answer["distances"], answer["documents"], strict=True)
                 answers += [[Found(*each) for each in zip(*row, strict=True)] for row in rows]
-        self._incomplete.warn(collection, stacklevel=2)
+        self.incomplete.warn(collection, stacklevel=2)
         return answers
 
     def _known(self, client: Client, name: str) -> Any | None:

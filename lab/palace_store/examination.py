@@ -15,8 +15,7 @@ import sqlite3
 from pathlib import Path
 
 from palace_store import adoption, canary, readback, watermarks
-from palace_store.anatomy import Vectors
-from palace_store.client import Seat
+from palace_store.client import Seat, Unlinked
 from palace_store.errors import PalaceError
 from palace_store.fixes import Fixes
 from palace_store.lease import Lease
@@ -55,7 +54,7 @@ def examine(palace: Path, fixes: Fixes, seat: Seat, state: State) -> State:
     return state
 
 
-def compared(palace: Path, fixes: Fixes, state: State) -> tuple[State, dict[str, Vectors]]:
+def compared(palace: Path, fixes: Fixes, state: State) -> tuple[State, dict[str, Unlinked]]:
     """Return the state after index files that nobody has read back yet were compared with the log.
 
     With it come the drawers that have to be linked again (see `readback`). No client may be open
@@ -70,7 +69,7 @@ def compared(palace: Path, fixes: Fixes, state: State) -> tuple[State, dict[str,
     if found is None:
         return state, {}
     state = state.changed(open_flush=_joined(state.open_flush, found.damaged))
-    fit = {name: ids for name, ids in found.unlinked.items() if not names(state.open_flush, name)}
+    fit = {name: lost for name, lost in found.unlinked.items() if not names(state.open_flush, name)}
     return state if fit else state.changed(read_back=written), fit
 
 

@@ -1,14 +1,15 @@
 """S1: a search over an index that is known to lack drawers says so, and which ones.
 
 Rows whose vector is in no file (`adoption`, `salvage`) are listed and counted, and a search simply
-never returns them. Rules:
+never returns them; nor those no link of the index leads to (`linking`), where writing them again
+did not help or was put off. Rules:
 
-- Only such a palace is examined, once for each store, before the answer of its first search is
-  handed out. That takes Python's SQLite, so the client is closed for it and opened again later.
+- Only a palace that lacks vectors is examined, once for each store, before the answer of its first
+  search is handed out. That takes Python's SQLite, so the client is closed for it and opened again.
 - Only drawers whose vector is in no file are named: for these it is certain, so there may be more.
   A vector of an index that two processes wrote may also belong to another drawer.
-- What is said is what the files held at that moment. Drawers written since are findable; a drawer
-  that was missing stays named until the store is made anew.
+- What is said is what the files, or the graph, held at that moment. Drawers written since are
+  findable; a drawer that was missing stays named until it is looked for again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import warnings
 from pathlib import Path
 
 from palace_store.anatomy import AnatomyError, survey
-from palace_store.client import seat_of
+from palace_store.client import existing, seat_of
 from palace_store.retention import database
 from palace_store.session import Session
 
@@ -46,14 +47,21 @@ class Incomplete:
 
     def warn(self, collection: str, *, stacklevel: int) -> None:
         """Warn if the collection lacks drawers; call outside of any operation of the session."""
+        for warning in self.about(collection):
+            warnings.warn(warning, stacklevel=stacklevel + 1)
+
+    def about(self, collection: str) -> list[IncompleteIndexWarning]:
+        """Return what is to be said; call outside of any operation of the session."""
         seat = seat_of(self._session.palace)
         if self._found is None and seat.lossy:
             with self._session.reading(None):
                 seat.leave()
                 self._found = _examine(self._session.palace)
-        warning = (self._found or {}).get(collection)
-        if warning is not None:
-            warnings.warn(warning, stacklevel=stacklevel + 1)
+        known = (self._found or {}).get(collection)
+        said = [] if known is None else [known]
+        if unfound := sorted(seat.unfound.get(collection, ())):
+            said.append(_unlinked(self._session, collection, tuple(unfound)))
+        return said
 
 
 def _examine(palace: Path) -> dict[str, IncompleteIndexWarning]:
@@ -72,6 +80,20 @@ def _examine(palace: Path) -> dict[str, IncompleteIndexWarning]:
         for each in found
         if each.unrecoverable
     }
+
+
+def _unlinked(session: Session, collection: str, ids: tuple[str, ...]) -> IncompleteIndexWarning:
+    with session.reading(collection) as client:
+        found = existing(client, collection)
+        rows = 0 if found is None else int(found.count())
+    return IncompleteIndexWarning(
+        f"{len(ids)} or more of the {rows} drawers of {collection!r} in {session.palace} are found "
+        "by no search: no link of chromadb's index led to them when it was looked through; `get` "
+        f"has them, and vectors that are less alike help (first: {ids[0]!r})",
+        collection=collection,
+        ids=ids,
+        rows=rows,
+    )
 
 
 def _warning(

@@ -62,12 +62,16 @@ def after(seat: Seat, collection: str) -> bool:
     That is what the files were seen to have no link to (`readback`), and what was cut off by the
     vectors that were replaced since.
     """
-    lost = seat.unlinked.pop(collection, None)
+    unlinked = seat.unlinked.pop(collection, None)
+    lost = None if unlinked is None else unlinked.vectors
     replaced = seat.replaced.pop(collection, set())
     suspects = replaced | seat.waiting.pop(collection, set())
     found = existing(seat.client, collection) if lost or suspects else None
     if found is None:
         return False
+    unfound = seat.unfound.setdefault(collection, set())
+    if unlinked is not None:
+        unfound.update(unlinked.others)
     if lost is not None:
         _relink(found, lost)
         suspects.update(lost.ids)
@@ -77,15 +81,21 @@ def after(seat: Seat, collection: str) -> bool:
     if lost is None and batch is not None and batch is seat.batches.get(collection):
         seat.waiting[collection] = suspects  # the graph is as it was when it was looked through
         return False
-    written = _look(seat, found, suspects)
+    written, still = _look(seat, found, suspects)
+    unfound -= suspects
+    unfound |= still
     batch = seat.batches[collection] = beside_graph(seat.client, found)
     if batch is not None and batch.update_count:
         seat.waiting[collection] = replaced | written
     return bool(written) or lost is not None
 
 
-def _look(seat: Seat, found: Any, suspects: set[str]) -> set[str]:
-    """Write again what no search finds, until all is found; returns the ids of what was written."""
+def _look(seat: Seat, found: Any, suspects: set[str]) -> tuple[set[str], set[str]]:
+    """Write again what no search finds, until all is found.
+
+    Returns the ids of what was written, and of what was written in vain: some indexes cannot be
+    helped, as where very many vectors are equal.
+    """
     written: set[str] = set()
     small = found.count() <= WHOLE
     batched = small and beside_graph(seat.client, found) is not None
@@ -99,13 +109,13 @@ def _look(seat: Seat, found: Any, suspects: set[str]) -> set[str]:
             rows = zip(asked.ids, asked.matrix, strict=True)
             lost = _gathered([row for row in rows if row[0] in suspects])
             if not lost.ids:
-                break
+                return written, set()
             _write(found, lost)
         else:
-            break
+            return written, set()
         suspects = suspects.union(lost.ids)
         written.update(lost.ids)
-    return written
+    return written, set(_unfound(found, _vectors(found, sorted(written))).ids)
 
 
 def _cannot_look(seat: Seat, found: Any) -> bool:

@@ -22,7 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from palace_store.anatomy import AnatomyError, Vectors, survey
+from palace_store.anatomy import AnatomyError, CollectionSurvey, survey
+from palace_store.client import Unlinked
 from palace_store.quarantine import segment_directories
 from palace_store.retention import database
 
@@ -73,11 +74,11 @@ class Reading:
     """What the index files are like, compared with the log.
 
     `damaged` are collections that contradict it in any way; `unlinked` maps the others that have
-    drawers to which no link of the index leads to the vectors of these, as the log has them.
+    drawers to which no link of the index leads to these, with vectors as the log has them.
     """
 
     damaged: tuple[str, ...] = ()
-    unlinked: Mapping[str, Vectors] = field(default_factory=dict)
+    unlinked: Mapping[str, Unlinked] = field(default_factory=dict)
 
 
 def read(palace: Path) -> Reading | None:
@@ -103,13 +104,17 @@ def read(palace: Path) -> Reading | None:
     for sentence in bad.values():
         _LOG.warning("%s: an index was not written as it should have been: %s", palace, sentence)
     unlinked = {
-        each.name: each.vectors([name for name in finding.ids if name in each.rows][:RELINKED_MAX])
+        each.name: _unlinked(each, [name for name in finding.ids if name in each.rows])
         for each in found
         for finding in each.findings
         if finding.kind == "index-unreachable" and each.name not in bad
     }
-    known = {name: vectors for name, vectors in unlinked.items() if vectors.ids}
+    known = {name: lost for name, lost in unlinked.items() if lost.vectors.ids}
     return Reading(tuple(sorted(bad)), known)
+
+
+def _unlinked(each: CollectionSurvey, ids: list[str]) -> Unlinked:
+    return Unlinked(each.vectors(ids[:RELINKED_MAX]), tuple(ids[RELINKED_MAX:]))
 
 
 def let_errors_out() -> None:

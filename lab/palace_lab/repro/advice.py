@@ -114,9 +114,12 @@ ADVICE: Mapping[str, Advice] = {
     "vectors-missing": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
     "unrecoverable": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
     "index-unreachable": Advice(
-        "other vectors of the collection were replaced, and the last link to these was lost",
+        "other vectors of the collection were replaced, and the last link to these was lost; or "
+        "many vectors are nearly or quite alike, of which chromadb's index links few by itself",
         "s1/replaced-vectors",
-        _OPEN,
+        f"{_COPY}; then open it once with palace_store's DrawerStore, which writes such drawers "
+        "again, 100 at each open; where vectors are alike only others help "
+        "(docs/s1-index-drift.md)",
     ),
     "watermark-blob": Advice(
         "a process of chromadb 0.x outlived an upgrade to 1.x and went on writing",

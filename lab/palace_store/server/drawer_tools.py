@@ -92,7 +92,10 @@ class DrawerTools:
         }
 
     def search(self, query: str, n: int = 5, collection: str = "drawers") -> dict[str, Any]:
-        """Find the drawers whose text is nearest to the query; `collection` may be "diary"."""
+        """Find the drawers whose text is nearest to the query; `collection` may be "diary".
+
+        `incomplete` is there only if some drawers are known to be found by no search, and says why.
+        """
         text = plain("query", query)
         if not 1 <= n <= _FOUND_MAX:
             raise PalaceInputError(f"n is how many drawers to find, 1 to {_FOUND_MAX}, not {n}")
@@ -103,7 +106,8 @@ class DrawerTools:
             {"id": each.id, "content": each.document, "distance": float(each.distance)}
             for each in answer
         ]
-        return {"found": found}
+        said = [str(each) for each in self._memory.drawers.incomplete.about(collection)]
+        return {"found": found, **({"incomplete": said} if said else {})}
 
 
 def _digest(*parts: str) -> str:
