@@ -12,4 +12,5 @@ scenario = Scenario(
     accepts={"*": "index-ruined"},
     probability=0.9,
     nightly=True,
+    in_ci=False,
 )
