@@ -237,20 +237,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("until_s", "left_s", "waited_s"),
+    ("until_s", "left_s", "gap_s", "waited_s"),
     [
-        (1001.0, 1000.0, 0.005),  # it may come back for so long
-        (1000.002, 1000.0, 0.002),  # its turn ends before that
-        (1001.0, 999.9, 0.0),  # it has not come back
-        (999.0, 1000.0, 0.0),  # its turn is over
+        (1001.0, 1000.0, 0.005, 0.005),  # it may come back for so long
+        (1001.0, 1000.0, 0.05, 0.05),
+        (1000.002, 1000.0, 0.005, 0.002),  # its turn ends before that
+        (1001.0, 999.9, 0.05, 0.0),  # it has not come back
+        (999.0, 1000.0, 0.005, 0.0),  # its turn is over
     ],
 )
 def test_others_let_the_one_pass_whose_turn_it_is(
-    tmp_path: Path, clock: list[float], until_s: float, left_s: float, waited_s: float
+    tmp_path: Path, clock: list[float], until_s: float, left_s: float, gap_s: float, waited_s: float
 ) -> None:
     lease = Lease(tmp_path)
     with lease.exclusive() as state:
-        turn = Turn(os.getpid() + 1, until_s, left_s)
+        turn = Turn(os.getpid() + 1, until_s, left_s, gap_s)
         write_state(tmp_path, state.changed(turn=turn), durable=False)
     with lease.exclusive():
         took_s = clock[0] - 1000.0
@@ -262,7 +263,7 @@ def test_a_turn_lasts_four_times_its_first_change_and_a_second_at_most(
     tmp_path: Path, clock: list[float]
 ) -> None:
     lease = Lease(tmp_path)
-    ends = []
+    ends, gaps = [], []
     for took_s in (0.01, 0.02, 0.03, 5.0):  # the second one within the turn, the third after it
         with lease.exclusive() as state:
             clock[0] += took_s
@@ -270,7 +271,20 @@ def test_a_turn_lasts_four_times_its_first_change_and_a_second_at_most(
             write_state(tmp_path, state.changed(turn=turn), durable=False)
         assert (turn.pid, turn.left_s) == (os.getpid(), clock[0])
         ends.append(turn.until_s - 1000.0)
+        gaps.append(turn.gap_s)
     assert ends == pytest.approx([0.05, 0.05, 0.18, 6.06])
+    assert gaps == pytest.approx([0.005, 0.005, 0.0075, 0.05])  # a quarter of the first change
+
+
+def test_a_state_from_before_gaps_were_written_is_read(tmp_path: Path) -> None:
+    with Lease(tmp_path).exclusive() as state:
+        turn = Turn(os.getpid(), 1.0, 2.0)
+        write_state(tmp_path, state.changed(turn=turn), durable=False)
+    (path,) = (tmp_path / ".palace").glob("state*")
+    raw = json.loads(path.read_text())
+    del raw["turn"]["gap_s"]
+    path.write_text(json.dumps(raw))
+    assert read_state(tmp_path).turn == turn
 
 
 def test_holds_do_not_nest_and_terms_are_positive(tmp_path: Path) -> None:

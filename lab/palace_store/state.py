@@ -58,11 +58,15 @@ class Hold:
 
 @dataclass(frozen=True)
 class Turn:
-    """Who changed the palace last and may go on before others do; on the boot clock, in seconds."""
+    """Who changed the palace last and may go on before others do; on the boot clock, in seconds.
+
+    It may, if it comes back at most `gap_s` after it left.
+    """
 
     pid: int
     until_s: float
     left_s: float
+    gap_s: float = 0.005
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,7 @@ def _parsed(text: bytes) -> State:
             _typed(turn["pid"], int),
             _typed(turn["until_s"], float),
             _typed(turn["left_s"], float),
+            _typed(turn.get("gap_s", Turn.gap_s), float),
         )
     return State(
         generation=_typed(raw["generation"], int),
