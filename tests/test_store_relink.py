@@ -150,3 +150,19 @@ def test_what_is_put_off_is_named_by_every_search_until_it_is_found(bench: Bench
     assert named[0] >= 20
     assert said == []
     assert lost == []
+
+
+def test_a_drawer_that_is_gone_is_not_named(bench: Bench) -> None:
+    palace = bench.directory / "gone"
+    with bench.worker(palace, fixes=RELINKING) as worker:
+        worker.do("put", numbers=list(range(LARGE)))
+        worker.do("close")
+    unlink(index_of(palace).path, RELINKED_MAX + 20)
+    with bench.worker(palace, fixes=RELINKING) as worker:
+        (said,) = worker.do("warned", number=0)
+        one, *others = said["ids"]
+        worker.do("delete", numbers=[int(one.removeprefix("drawer-"))])
+        (now,) = worker.do("warned", number=0)
+        assert now["ids"] == others
+        worker.do("delete", numbers=[int(name.removeprefix("drawer-")) for name in others])
+        assert worker.do("warned", number=0) == []

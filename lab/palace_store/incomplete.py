@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 
 from palace_store.anatomy import AnatomyError, survey
-from palace_store.client import existing, seat_of
+from palace_store.client import existing, present, seat_of
 from palace_store.retention import database
 from palace_store.session import Session
 
@@ -59,8 +59,8 @@ class Incomplete:
                 self._found = _examine(self._session.palace)
         known = (self._found or {}).get(collection)
         said = [] if known is None else [known]
-        if unfound := sorted(seat.unfound.get(collection, ())):
-            said.append(_unlinked(self._session, collection, tuple(unfound)))
+        if unfound := seat.unfound.get(collection):
+            said += _unlinked(self._session, collection, sorted(unfound))
         return said
 
 
@@ -82,18 +82,22 @@ def _examine(palace: Path) -> dict[str, IncompleteIndexWarning]:
     }
 
 
-def _unlinked(session: Session, collection: str, ids: tuple[str, ...]) -> IncompleteIndexWarning:
+def _unlinked(session: Session, collection: str, ids: list[str]) -> list[IncompleteIndexWarning]:
     with session.reading(collection) as client:
         found = existing(client, collection)
-        rows = 0 if found is None else int(found.count())
-    return IncompleteIndexWarning(
-        f"{len(ids)} or more of the {rows} drawers of {collection!r} in {session.palace} are found "
-        "by no search: no link of chromadb's index led to them when it was looked through; `get` "
-        f"has them, and vectors that are less alike help (first: {ids[0]!r})",
-        collection=collection,
-        ids=ids,
-        rows=rows,
-    )
+        if found is None or not (there := tuple(sorted(present(found, ids)))):
+            return []
+        rows = int(found.count())
+    return [
+        IncompleteIndexWarning(
+            f"{len(there)} or more of the {rows} drawers of {collection!r} in {session.palace} are "
+            "found by no search: no link of chromadb's index led to them when it was looked "
+            f"through; `get` has them (first: {there[0]!r})",
+            collection=collection,
+            ids=there,
+            rows=rows,
+        )
+    ]
 
 
 def _warning(
