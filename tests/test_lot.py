@@ -87,3 +87,15 @@ def test_a_cell_that_takes_long_sits_out(cost_s: float) -> None:
 def test_nothing_to_draw_from_is_an_end() -> None:
     assert night([], 10) == []
     assert {draw.role for draw in night([Ticket("s1/a", "1.5.9", "off")], 10)} == {"off"}
+
+
+def test_what_takes_minutes_comes_after_every_other_bug() -> None:
+    long = [Ticket("s2/long", "1.5.9", role, 0.9, long=True) for role in ROLES]
+    for seed in range(5):
+        first = night([*long, *tickets(20)], 400, seed)
+        bugs = [draw for draw in first if draw.role == "off"]
+        at = next(number for number, draw in enumerate(bugs) if draw.scenario == "s2/long")
+        assert len({draw.key[:3] for draw in bugs[:at]}) == 40
+        must_hold = [draw.scenario for draw in first if draw.role == "fixed" and not draw.canary]
+        assert must_hold.index("s2/long") == 40
+        assert must_hold.count("s2/long") < must_hold.count("s1/0") / 2

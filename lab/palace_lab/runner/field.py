@@ -76,6 +76,7 @@ class Field:
                 role=cell.arm.role,
                 probability=cell.listed.scenario.probability,
                 cost_s=self._order.costs.get(cell_name(*key), 0.0),
+                long=not cell.listed.scenario.in_ci,
             )
             for key, cell in self.cells.items()
             if key[2] != CANARY

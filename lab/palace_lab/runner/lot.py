@@ -6,7 +6,8 @@ Rules:
   `SHOWN` if its declared probability is true, after everything else has come once.
 - Then four of five trials are of arms that must hold; the others are of all the other arms.
 - Each pass comes in an order of its own. From the second on a cell that took many times what the
-  median took sits out passes, so that the cells share the time and not the turns.
+  median took sits out passes, so that the cells share the time and not the turns. So does one of
+  which that is not known but that is said to take long; in a first pass it comes after the others.
 - In each block of `CANARY_EVERY` trials that must hold and whose scenario surely fails without its
   fix, one is followed by a canary: the same plan on the library that must fail.
 """
@@ -34,17 +35,22 @@ _REPEATS_MAX = 16
 _MUST_TO_FIXED_AT_FIRST = 2
 _FIXED_TO_OTHERS = 4
 _PASSES_OUT_MAX = 16
+_PASSES_OUT_LONG = 8
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """A cell in the lot. `cost_s` is what one trial of it took on earlier nights; 0: not known."""
+    """A cell in the lot. `cost_s` is what one trial of it took on earlier nights; 0: not known.
+
+    `long`: it takes minutes, as its scenario says (it is not `in_ci`).
+    """
 
     scenario: str
     release: str
     role: Role
     probability: float | None = None
     cost_s: float = 0.0
+    long: bool = False
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -109,7 +115,7 @@ def _draw(ticket: Ticket, numbers: Counter[tuple[str, str, str]], *, canary: boo
 
 def _first_pass(lot: random.Random, tickets: Sequence[Ticket]) -> list[Ticket]:
     again = [ticket for ticket in tickets for _ in range(repeats(ticket.probability) - 1)]
-    return [*_shuffled(lot, tickets), *_shuffled(lot, again)]
+    return [*_long_last(_shuffled(lot, tickets)), *_long_last(_shuffled(lot, again))]
 
 
 def _passes(lot: random.Random, tickets: Sequence[Ticket]) -> Iterator[Ticket]:
@@ -117,17 +123,20 @@ def _passes(lot: random.Random, tickets: Sequence[Ticket]) -> Iterator[Ticket]:
     usual = median(known) if known else 0.0
     number = 0
     while tickets:
-        yield from _shuffled(
-            lot, [each for each in tickets if number % _every(each.cost_s, usual) == 0]
-        )
+        taking_part = [each for each in tickets if number % _every(each, usual) == 0]
+        yield from _long_last(_shuffled(lot, taking_part))
         number += 1
 
 
-def _every(cost_s: float, usual_s: float) -> int:
+def _long_last(tickets: list[Ticket]) -> list[Ticket]:
+    return sorted(tickets, key=lambda each: each.long)
+
+
+def _every(ticket: Ticket, usual_s: float) -> int:
     """Return in which of the passes a cell takes part: in every, every second, ..."""
-    if cost_s <= 0 or usual_s <= 0:
-        return 1
-    return max(1, min(_PASSES_OUT_MAX, round(cost_s / usual_s)))
+    if ticket.cost_s <= 0 or usual_s <= 0:
+        return _PASSES_OUT_LONG if ticket.long else 1
+    return max(1, min(_PASSES_OUT_MAX, round(ticket.cost_s / usual_s)))
 
 
 def _canaries(lot: random.Random) -> Iterator[bool]:
