@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 import palace_store
-from palace_lab.environments import ensure
+from palace_lab.environments import ensure, private
 from palace_lab.environments.private import LIBRARY, PrivateEnvironment, build_library
 from palace_lab.errors import LabError
 
@@ -53,3 +56,26 @@ def test_an_upgrade_changes_one_environment_and_no_other(wheels: Path, tmp_path:
     assert before.read_bytes() == kept
     with pytest.raises(LabError, match="was made by uv, not to be changed by pipx"):
         one.upgrade(RELEASE, OTHER, "pipx")
+
+
+def test_what_a_killed_installer_leaves_lies_beside_its_environment(
+    wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_words: list[str], *, environment: Mapping[str, str], **_: object) -> None:
+        subprocess.run(
+            [sys.executable, "-c", "import tempfile; tempfile.mkdtemp()"],
+            env=dict(environment),
+            check=True,
+        )
+        raise KeyboardInterrupt
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setenv("TMPDIR", str(elsewhere))
+    monkeypatch.setattr(private, "run_installer", killed)
+    made = PrivateEnvironment(tmp_path / "run" / "one", Path(sys.executable), "pip", wheels)
+    made.directory.parent.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        made.upgrade(RELEASE, OTHER, "pip")
+    assert len(list((tmp_path / "run" / "one.tmp").iterdir())) == 1
+    assert list(elsewhere.iterdir()) == []

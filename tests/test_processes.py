@@ -258,6 +258,23 @@ def test_closing_a_host_ends_everything_below_it(tmp_path: Path) -> None:
         launch(host, "echo")
 
 
+def test_an_interrupted_host_leaves_the_handles_to_those_who_are_at_them(tmp_path: Path) -> None:
+    with make_host(tmp_path) as host, ThreadPoolExecutor(4) as pool:
+        workers = [launch(host, "leave_daemons", stay=True) for _ in range(4)]
+        pids = [pid for worker in workers for pid in worker.receive(20)["pids"]]
+        pids += [pid for worker in workers for pid in (worker.pid, worker.shepherd)]
+        waiting = [pool.submit(worker.receive, 60) for worker in workers]
+        host.interrupt()
+        for future in waiting:
+            with pytest.raises(LabError, match="ended"):
+                future.result(60)
+        assert not any(worker.alive for worker in workers)
+        assert not [pid for pid in pids if psutil.pid_exists(pid)]
+        with pytest.raises(UsageError, match="not open"):
+            launch(host, "echo")
+    assert all(worker.closed for worker in workers)
+
+
 def test_a_host_that_is_killed_takes_its_workers_along(tmp_path: Path) -> None:
     with make_host(tmp_path) as host:
         worker = launch(host, "leave_daemons", stay=True)

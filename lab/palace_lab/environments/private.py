@@ -155,7 +155,9 @@ def run_uv(*words: str, doing: str) -> None:
 
 
 def _run(words: list[str], doing: str, into: Path, **variables: str) -> None:
-    environment = {**os.environ, **variables}
+    temporary = into.with_name(f"{into.name}.tmp")  # gone with the run, even if pip is killed
+    temporary.mkdir(exist_ok=True)
+    environment = {**os.environ, "TMPDIR": str(temporary), **variables}
     for foreign in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE"):
         environment.pop(foreign, None)
     run_installer(

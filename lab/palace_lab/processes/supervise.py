@@ -208,6 +208,16 @@ class Host:
         chosen = None if workers is None else {worker.shepherd for worker in workers}
         return leaks.below(host, names, chosen)
 
+    def interrupt(self) -> None:
+        """End every process of this host, while other threads may be at its workers.
+
+        Their handles, which are not thread-safe, are left to these threads: each sees its worker
+        gone. `close` gives back what they leave.
+        """
+        with self._lock:
+            workers = list(self._workers.values())
+        self._process.close([pid for worker in workers for pid in (worker.shepherd, worker.pid)])
+
     def close(self) -> None:
         """End every process of this host. Harmless when repeated."""
         with self._lock:

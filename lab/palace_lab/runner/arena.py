@@ -129,7 +129,7 @@ class Arena:
     def interrupt(self) -> None:
         """End every process at once: trials under way then end with an error of their own."""
         for host in self._hosts.values():
-            host.close()
+            host.interrupt()
 
     def leaks(self) -> list[str]:
         """Return processes that trials left behind, in words."""
