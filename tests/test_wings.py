@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,10 +20,18 @@ RELEASE = "1.5.9"
 WINGS = "SELECT string_value, count(*) FROM embedding_metadata WHERE key = 'wing' GROUP BY 1"
 
 
+@pytest.fixture(scope="module")
+def arena() -> Iterator[Arena]:
+    with Arena([ensure(RELEASE)], scratch_root=None) as found:
+        yield found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["chroma", "palace", "mcp"])
 @pytest.mark.parametrize("wings", [0, 3])
-def test_drawers_lie_in_as_many_wings_as_asked_for(target: str, wings: int, tmp_path: Path) -> None:
+def test_drawers_lie_in_as_many_wings_as_asked_for(
+    arena: Arena, target: str, wings: int, tmp_path: Path
+) -> None:
     plan = Plan(
         release=RELEASE,
         shape=Shape(embedded=True),
@@ -30,8 +39,7 @@ def test_drawers_lie_in_as_many_wings_as_asked_for(target: str, wings: int, tmp_
         steps=(steps.write("writer", 8, batch=2), steps.Close("writer")),
         observers=(),
     )
-    with Arena([ensure(RELEASE)], scratch_root=None) as arena:
-        trial = run_trial(arena, plan, keep=tmp_path)
+    trial = run_trial(arena, plan, keep=tmp_path)
     assert not trial.lab_error
     assert trial.violations == []
     with closing(sqlite3.connect(tmp_path / "palace" / "chroma.sqlite3")) as database:
