@@ -362,16 +362,16 @@ def test_a_search_says_which_drawers_no_search_finds(site: Site, tmp_path: Path)
     server = Server("1.5.9", site, tmp_path / "palace", "--fixes", fixes)
     folder = tmp_path / "notes"
     folder.mkdir()
-    for number in range(150):
+    for number in range(500):
         (folder / f"{number}.txt").write_text(f"note {number}")
 
     async def fill(client: Client) -> None:
-        assert (await ok(client, "mine", folder=str(folder)))["drawers"] == 150
+        assert (await ok(client, "mine", folder=str(folder)))["drawers"] == 500
         assert "incomplete" not in await ok(client, "search", query="note 7")
 
     async def ask(client: Client) -> None:
         (said,) = (await ok(client, "search", query="note 7"))["incomplete"]
-        assert "of the 150 drawers of 'drawers'" in said
+        assert "of the 500 drawers of 'drawers'" in said
         assert "are found by no search" in said
 
     play(server, fill)

@@ -35,6 +35,7 @@ _ROUNDS = 3
 #: How many searches for everything are tried where one may be refused.
 _WIDE = 20
 _BATCH_SIZE = 100  # chromadb's default of `hnsw:batch_size`
+_NAMED_MAX = 1000  # drawers that are looked for only to say that no search finds them
 _SAME = 1e-5  # distances up to this are those of equal vectors
 _LOG = logging.getLogger(__name__)
 
@@ -69,9 +70,6 @@ def after(seat: Seat, collection: str) -> bool:
     found = existing(seat.client, collection) if lost or suspects else None
     if found is None:
         return False
-    unfound = seat.unfound.setdefault(collection, set())
-    if unlinked is not None:
-        unfound.update(unlinked.others)
     if lost is not None:
         _relink(found, lost)
         suspects.update(lost.ids)
@@ -82,8 +80,12 @@ def after(seat: Seat, collection: str) -> bool:
         seat.waiting[collection] = suspects  # the graph is as it was when it was looked through
         return False
     written, still = _look(seat, found, suspects)
-    unfound -= suspects
-    unfound |= still
+    doubtful = seat.unfound.get(collection, set()) - suspects
+    if unlinked is not None:
+        doubtful.update(unlinked.others[:_NAMED_MAX])
+    # Only what was searched for in vain is said to be found by no search (`incomplete`).
+    still |= set(_unfound(found, _vectors(found, sorted(doubtful))).ids) if doubtful else set()
+    seat.unfound[collection] = still
     batch = seat.batches[collection] = beside_graph(seat.client, found)
     if batch is not None and batch.update_count:
         seat.waiting[collection] = replaced | written
