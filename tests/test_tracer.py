@@ -198,15 +198,15 @@ def test_a_slowed_call_waits_and_happens_while_others_go_on(
         began = time.monotonic()
         for number in (2, 3):
             worker.send({"number": number})
-        answers = [worker.receive(10)["number"]]
-        first_s = time.monotonic() - began
-        answers.append(worker.receive(10)["number"])
-        assert time.monotonic() - began >= point.delay_s
+        answered_s = []
+        for _ in (2, 3):  # either of the two threads may come to its call first
+            assert worker.receive(20)["errno"] == 0
+            answered_s.append(time.monotonic() - began)
+        assert answered_s[1] >= point.delay_s
         if repeat is None:
-            assert first_s >= point.delay_s
-            assert sorted(answers) == [2, 3]
+            assert answered_s[0] >= point.delay_s
         else:
-            assert answers == [3, 2]
+            assert answered_s[1] - answered_s[0] > point.delay_s / 2
         worker.send({"end": True})
         assert worker.wait_exit(10).clean
         assert size(path) == 3
