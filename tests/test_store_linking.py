@@ -6,7 +6,10 @@ Here one is cut off by hand, in files that nobody reads back, and another drawer
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -184,3 +187,21 @@ def test_is_looked_for_whenever_a_graph_takes_up_a_replaced_vector(bench: Bench)
     # The first look of a client is at once; the next is when the batch of five is full.
     once_a_batch = [0, 1, 1, 1, 1, *([2] * 11)]
     assert looks == (once_a_batch if bench.release.startswith("0.") else once_each)
+
+
+def test_a_drawer_whose_vector_is_lost_keeps_nobody_out(bench: Bench) -> None:
+    palace = written(bench, "lost")
+    with bench.worker(palace, fixes=WITHOUT, sync_threshold=5000, batch_size=5000) as worker:
+        worker.do("put", numbers=[20, 21], revision=1)
+    shutil.rmtree(index_of(palace).path)
+    gone = [f"drawer-{number:04d}" for number in range(10)]
+    with closing(sqlite3.connect(palace / "chroma.sqlite3")) as database, database:
+        database.executemany(
+            "DELETE FROM embeddings_queue WHERE id = ?", [(name,) for name in gone]
+        )
+    with bench.worker(palace, fixes=WITH) as worker:
+        found = worker.do("look")
+        assert set(found["lost"]) >= set(gone)
+        assert len(found["documents"]) == 40
+        worker.do("put", numbers=[22], revision=2)
+        assert worker.do("find", number=22, revision=2) == ["drawer-0022"]

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from chromadb.errors import InternalError
 
 from palace_store.anatomy import Vectors
 from palace_store.client import Seat, beside_graph, existing, in_parts, present, queries_in_parts
@@ -35,6 +36,7 @@ _ROUNDS = 3
 #: How many searches for everything are tried where one may be refused.
 _WIDE = 20
 _BATCH_SIZE = 100  # chromadb's default of `hnsw:batch_size`
+_NO_VECTOR = "Error finding id"  # 1.x, asked for the vector of a drawer that has none
 _NAMED_MAX = 1000  # drawers that are looked for only to say that no search finds them
 _SAME = 1e-5  # distances up to this are those of equal vectors
 _LOG = logging.getLogger(__name__)
@@ -170,9 +172,9 @@ def _unfound(found: Any, asked: Vectors) -> Vectors:
 def _vectors(found: Any, ids: Sequence[str] | None) -> Vectors:
     """Return the vectors a collection has of these drawers, or of all.
 
-    A drawer that a stranger has written meanwhile has none for this client, and then 0.6.3 gives
-    the others' vectors to the wrong ids or raises, and 1.5.9 raises. Asked for one by one they are
-    right.
+    A drawer whose vector is lost has none, and one that a stranger has written meanwhile has none
+    for this client. Then 0.6.3 gives the others' vectors to the wrong ids or raises, and 1.x
+    raises. Asked for one by one they are right.
     """
     rows: list[tuple[str, Vector]] = []
     for part in [None] if ids is None else in_parts(ids):
@@ -190,6 +192,10 @@ def _paired(found: Any, ids: list[str] | None) -> list[tuple[str, Vector]] | Non
     try:
         answer = found.get(ids=ids, include=["embeddings"])
     except (IndexError, TypeError):  # TypeError: 0.6.3, of which some are in its graph, some beside
+        return None
+    except InternalError as error:
+        if _NO_VECTOR not in str(error):
+            raise
         return None
     names, vectors = answer["ids"], answer["embeddings"]
     return list(zip(names, vectors, strict=True)) if len(names) == len(vectors) else None
