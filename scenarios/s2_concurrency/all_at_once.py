@@ -7,7 +7,7 @@ from palace_store.fixes import Fixes
 scenario = Scenario(
     system="s2",
     reports=("mempalace#948",),
-    plan=lambda size: everything(size.processes or 16, size.drawers or 3000),
+    plan=lambda size: everything(size.processes or 16, size.drawers or 4800),
     off=Fixes.none(),
     accepts={"*": ("index-ruined", "mixed-models", "locked")},
     probability=0.9,
