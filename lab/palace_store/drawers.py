@@ -162,7 +162,8 @@ class DrawerStore:
     ) -> list[list[Found]]:
         """Return for each vector its up to `n` nearest drawers, nearest first.
 
-        Warns with `IncompleteIndexWarning` where vectors of the collection are in no file.
+        Warns with `IncompleteIndexWarning` where vectors of the collection are in no file, or were
+        searched for in vain.
         """
         if type(n) is not int or n < 1:
             raise PalaceInputError(f"n is how many drawers to find, from 1 on, not {n!r}")
