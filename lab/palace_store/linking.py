@@ -81,25 +81,20 @@ def after(seat: Seat, collection: str) -> bool:
     if lost is None and batch is not None and batch is seat.batches.get(collection):
         seat.waiting[collection] = suspects  # the graph is as it was when it was looked through
         return False
-    written, still = _look(seat, found, suspects)
-    doubtful = seat.unfound.get(collection, set()) - suspects
+    written = _look(seat, found, suspects)
+    doubtful = seat.unfound.pop(collection, set()) - suspects | written
     if unlinked is not None:
         doubtful.update(unlinked.others[:_NAMED_MAX])
-    # Only what was searched for in vain is said to be found by no search (`incomplete`).
-    still |= set(_unfound(found, _vectors(found, sorted(doubtful))).ids) if doubtful else set()
-    seat.unfound[collection] = still
+    if doubtful:  # some indexes cannot be helped, as where very many vectors are equal
+        seat.unfound[collection] = set(_unfound(found, _vectors(found, sorted(doubtful))).ids)
     batch = seat.batches[collection] = beside_graph(seat.client, found)
     if batch is not None and batch.update_count:
         seat.waiting[collection] = replaced | written
     return bool(written) or lost is not None
 
 
-def _look(seat: Seat, found: Any, suspects: set[str]) -> tuple[set[str], set[str]]:
-    """Write again what no search finds, until all is found.
-
-    Returns the ids of what was written, and of what was written in vain: some indexes cannot be
-    helped, as where very many vectors are equal.
-    """
+def _look(seat: Seat, found: Any, suspects: set[str]) -> set[str]:
+    """Write again what no search finds, until all is found; returns the ids of what was written."""
     written: set[str] = set()
     small = found.count() <= WHOLE
     batched = small and beside_graph(seat.client, found) is not None
@@ -113,13 +108,13 @@ def _look(seat: Seat, found: Any, suspects: set[str]) -> tuple[set[str], set[str
             rows = zip(asked.ids, asked.matrix, strict=True)
             lost = _gathered([row for row in rows if row[0] in suspects])
             if not lost.ids:
-                return written, set()
+                break
             _write(found, lost)
         else:
-            return written, set()
+            break
         suspects = suspects.union(lost.ids)
         written.update(lost.ids)
-    return written, set(_unfound(found, _vectors(found, sorted(written))).ids)
+    return written
 
 
 def _cannot_look(seat: Seat, found: Any) -> bool:
