@@ -21,23 +21,17 @@ def on_graph(*steps: AnyStep, time_scale: float = 1.0, processes: tuple[Process,
     )
 
 
-def stress(processes: int, triples: int) -> Plan:
-    """Return the plan in which so many processes add so many triples each, all at once (S2)."""
+def stress(processes: int, triples: int, *, sync_s: float = 0.0, time_scale: float = 1.0) -> Plan:
+    """Return the plan in which so many processes add so many triples each, all at once (S2).
+
+    With `sync_s` on a disk that takes so many seconds longer for each sync.
+    """
     names = [f"writer{number}" for number in range(processes)]
     work = {"first": 0, "count": triples}
+    slow = [Slow(name, "fsync", "*/knowledge.sqlite3*", sync_s) for name in names if sync_s]
     return on_graph(
         *(Do(name, "open") for name in names),
-        Together(tuple(Do(name, "add_triples", work) for name in names)),
-    )
-
-
-def on_slow_disk(seconds: float, *, processes: int, triples: int, time_scale: float) -> Plan:
-    """Return the plan of `stress` on a disk that takes so many seconds for each sync (S2)."""
-    names = [f"writer{number}" for number in range(processes)]
-    work = {"first": 0, "count": triples}
-    return on_graph(
-        *(Do(name, "open") for name in names),
-        *(Slow(name, "fsync", "*/knowledge.sqlite3*", seconds) for name in names),
+        *slow,
         Together(tuple(Do(name, "add_triples", work) for name in names)),
         time_scale=time_scale,
     )
