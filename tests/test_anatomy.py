@@ -38,6 +38,7 @@ from palace_store.anatomy import (
     survey,
 )
 from palace_store.anatomy.database_file import open_database
+from palace_store.anatomy.links import above_ground
 from palace_store.anatomy.plain_pickle import RECORD_NAME
 from palace_store.anatomy.records import ADD, DELETE, UPDATE, UPSERT
 from palace_store.anatomy.replay import IN_INDEX, apply_to_index, apply_to_rows, replay_log
@@ -363,6 +364,43 @@ def _cut_pickle(palace: Path) -> None:
     os.truncate(_directory(palace) / "index_metadata.pickle", 400)
 
 
+def _ground_entry(palace: Path) -> None:
+    """Let every search begin at an element that has no links above the ground."""
+    segment = survey(palace).collection("drawers").segment
+    assert segment is not None
+    lists = (_directory(palace) / "link_lists.bin").read_bytes()
+    ground = set(range(len(segment.records))) - set(above_ground(lists, len(segment.records)))
+    _patch(_directory(palace) / "header.bin", 56, struct.pack("<I", min(ground)))
+
+
+def _no_lists(palace: Path) -> None:
+    file = _directory(palace) / "link_lists.bin"
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def _link_to_ground(palace: Path) -> None:
+    """Let the first list above the ground lead to an element that has none."""
+    file = _directory(palace) / "link_lists.bin"
+    segment = survey(palace).collection("drawers").segment
+    assert segment is not None
+    above = above_ground(file.read_bytes(), len(segment.records))
+    ground = min(set(range(len(segment.records))) - set(above))
+    _patch(file, 4 * above[0] + 4, struct.pack("<II", 1, ground))
+
+
+def _no_length(palace: Path) -> None:
+    """Only in cosine space chromadb keeps the vectors' lengths."""
+    segment = survey(palace).collection("angles").segment
+    assert segment is not None
+    at = 4 * next(iter(segment.located.values()))
+    _patch(segment.path / "length.bin", at, b"\xff" * 4)
+
+
+def _longer_pickle(palace: Path) -> None:
+    with (_directory(palace) / "index_metadata.pickle").open("ab") as file:
+        file.write(b"more")
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "link_lists.bin grown": (_bloat, {"bloated-file"}),
     "config is no JSON": (
@@ -415,6 +453,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
         ),
         {"seq-id-unreadable"},
     ),
+    "searches begin on the ground": (_ground_entry, {"index-torn"}),
+    "links above the ground gone": (_no_lists, {"index-torn"}),
+    "link to the ground": (_link_to_ground, {"index-torn"}),
+    "no length": (_no_length, {"index-torn"}),
+    "pickle longer": (_longer_pickle, {"pickle-torn"}),
     "no link leads there": (_cut_off, {"index-unreachable"}),
     "vector overwritten": (_other_vector, {"vector-mismatch"}),
     "watermark beyond all": (
@@ -459,9 +502,30 @@ def test_a_blob_watermark_where_integers_belong_is_found_and_still_decoded(tmp_p
     assert seen.collection("drawers").served == whole.served
 
 
+@pytest.mark.parametrize("made_by", ["0.4.24", "0.5.23", "0.6.3", "1.0.21", "1.5.9"])
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ("UPDATE max_seq_id SET seq_id = zeroblob(8)", "watermark-impossible"),
+        ("DELETE FROM max_seq_id", "watermark-missing"),
+    ],
+)
+def test_a_watermark_of_0_or_none_is_told_where_a_release_cannot_do_with_it(
+    made_by: str, change: str, kind: str, tmp_path: Path
+) -> None:
+    """1.x begins to read where the log does; before 0.5.6 the index has a number of its own."""
+    palace = _copied(f"chroma-{made_by}", tmp_path)
+    blob = _era(palace) == "blob"
+    if "UPDATE" in change and not blob:
+        change = "UPDATE max_seq_id SET seq_id = 0"
+    _execute(palace, change)
+    wrong = blob and not ("DELETE" in change and made_by == "0.4.24")
+    assert (kind in survey(palace).kinds()) == wrong
+
+
 def test_every_kind_of_finding_is_proven_here() -> None:
-    proven = set().union(*(expected for _, expected in DAMAGE.values())) | {"watermark-blob"}
-    assert proven == set(KINDS)
+    proven = set().union(*(expected for _, expected in DAMAGE.values()))
+    assert proven | {"watermark-blob", "watermark-missing"} == set(KINDS)
 
 
 @pytest.mark.parametrize("file", ["header.bin", "data_level0.bin", "length.bin", "link_lists.bin"])

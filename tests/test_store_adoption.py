@@ -172,7 +172,7 @@ def test_without_salvage_a_doubtful_palace_is_left_as_it_is(bench: Bench, harm: 
     harm(palace)
     rows = survey(palace).tables
     with bench.worker(palace, fixes=UNSALVAGED) as worker:
-        assert worker.do("adopt") == {"retained": False, "damaged": [], "lost": {}}
+        assert worker.do("adopt") == {"retained": False, "lost": {}}
         log = worker.worker.log.read_text()
     assert "is used as it is" in log
     after = survey(palace).tables

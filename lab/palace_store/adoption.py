@@ -2,10 +2,10 @@
 
 Alone in the palace and before any client: when the library first comes to it, and again when
 another program has written its index. The vectors that are only in index files are put into the log
-with sequence numbers that were purged: below everything the log still has of that collection, and
-below both watermarks, so that chromadb reads them only when an index is rebuilt. One transaction,
-and the palace is not said to be retained until its log has been read again: a death at any point
-leaves work that is simply done again.
+with sequence numbers that were purged, if it can be the row's own: below everything the log still
+has of that collection, and not above its watermarks, so that chromadb reads them only when an index
+is rebuilt. One transaction, and the palace is not said to be retained until its log has been read
+again: a death at any point leaves work that is simply done again.
 
 With `salvage`, what is torn is put back as far as a file surely holds it, and the rest is listed:
 such a row stays readable by `get` and is in no search. Without, a palace with anything doubtful
@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from palace_store import watermarks
 from palace_store.anatomy import AnatomyError, CollectionSurvey, survey
-from palace_store.anatomy.records import UPDATE, UPSERT
+from palace_store.anatomy.records import UPDATE, UPSERT, decode_seq_id
 from palace_store.retention import database, finish_database, stop_purging
 from palace_store.salvage import Salvage
 
@@ -30,13 +31,9 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Adoption:
-    """What became of it; `damaged` are collections to rebuild, their log being as whole as can be.
-
-    `lost` are the ids whose vector no file surely holds, by collection.
-    """
+    """What became of it; `lost` are the ids whose vector no file surely holds, by collection."""
 
     retained: bool
-    damaged: tuple[str, ...] = ()
     lost: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -54,7 +51,7 @@ def adopt(palace: Path, *, salvage: bool) -> Adoption:
         ):
             return Adoption(retained=True)
     try:
-        lost, after = _complete(palace, salvage=salvage)
+        lost = _complete(palace, salvage=salvage)
     except (_DoubtfulError, AnatomyError, UnicodeError) as error:
         _LOG.warning(
             "%s was made without retention and is used as it is: %s; should its index be damaged "
@@ -69,18 +66,11 @@ def adopt(palace: Path, *, salvage: bool) -> Adoption:
             "can be read, but no search finds them until they are written again: %s",
             palace, len(ids), name, ", ".join(map(repr, ids)),
         )  # fmt: skip
-    damaged = tuple(
-        each.name for each in after if any(found.severity == "damage" for found in each.findings)
-    )
-    if damaged:
-        _LOG.warning("%s has damaged indexes, to be rebuilt from the log: %s", palace, damaged)
-    return Adoption(retained=True, damaged=damaged, lost=lost)
+    return Adoption(retained=True, lost=lost)
 
 
-def _complete(
-    palace: Path, *, salvage: bool
-) -> tuple[dict[str, tuple[str, ...]], tuple[CollectionSurvey, ...]]:
-    """Put back what the log lacks; return the lost ids, and what a second look finds."""
+def _complete(palace: Path, *, salvage: bool) -> dict[str, tuple[str, ...]]:
+    """Put back what the log lacks; return the ids whose vector is lost, by collection."""
     lost = {}
     missing = [each for each in survey(palace).collections if not each.log_complete]
     with database(palace) as connection:
@@ -93,11 +83,10 @@ def _complete(
                 raise _DoubtfulError(f"the vector of {gone[0]!r} in {each.name!r} is in no file")
             if gone:
                 lost[each.name] = gone
-    after = survey(palace).collections
-    for each in after:
+    for each in survey(palace).collections:
         if set(each.rows) - each.replayed.certain - set(lost.get(each.name, ())):
             raise _DoubtfulError("the log is still incomplete after vectors were put back")
-    return lost, after
+    return lost
 
 
 def _put_back(
@@ -112,11 +101,11 @@ def _put_back(
         # Without an insertion before it chromadb would ignore this; with one, nothing changes.
         or log[each.replayed.vectors[name]].operation == UPDATE
     ]
-    numbers = _free_numbers(connection, each)
+    numbers = _Numbers(connection, each)
     topic = _topic(connection, each.collection.id)
     found = Salvage.of(palace, each).vectors(wanted)
     for name, vector in found.items():
-        number = next(numbers, None)
+        number = numbers.take(each.rows[name])
         if number is None:
             raise _DoubtfulError(f"{each.name!r} has more rows than purged log records")
         connection.execute(
@@ -124,17 +113,47 @@ def _put_back(
             "VALUES (?, ?, ?, ?, ?, 'FLOAT32')",
             (number, UPSERT, topic, name, vector.astype("<f4").tobytes()),
         )
+    _raise_watermarks(connection, each, numbers.highest)
     return tuple(name for name in wanted if name not in found)
 
 
-def _free_numbers(connection: sqlite3.Connection, each: CollectionSurvey) -> Iterator[int]:
-    """Yield sequence numbers that chromadb has already read past for this collection."""
-    marks = (each.vector_watermark, each.metadata_watermark)
-    read = [-1 if mark is None or mark.value is None else mark.value for mark in marks]
-    if each.collection.log:
-        read.append(each.collection.log[0].seq_id - 1)
-    taken = {row[0] for row in connection.execute("SELECT seq_id FROM embeddings_queue")}
-    return (number for number in range(1, min(read) + 1) if number not in taken)
+class _Numbers:
+    """Sequence numbers of records of a collection that were purged.
+
+    Those of its rows' last changes, and for what was changed since, others that no row has.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, each: CollectionSurvey) -> None:
+        log = each.collection.log
+        self.purged = log[0].seq_id - 1 if log else max(each.rows.values(), default=0)
+        self.highest = 0
+        self._taken = {row[0] for row in connection.execute("SELECT seq_id FROM embeddings_queue")}
+        rows = connection.execute("SELECT DISTINCT seq_id FROM embeddings")
+        owned = {decode_seq_id(row[0]) for row in rows}
+        self._others = (
+            number
+            for number in range(self.purged, 0, -1)
+            if number not in owned and number not in self._taken
+        )
+
+    def take(self, own: int) -> int | None:
+        """Return a row's own number if it was purged, else another one, None if there is none."""
+        fits = 0 < own <= self.purged and own not in self._taken
+        number = own if fits else next(self._others, None)
+        if number is not None:
+            self._taken.add(number)
+            self.highest = max(self.highest, number)
+        return number
+
+
+def _raise_watermarks(connection: sqlite3.Connection, each: CollectionSurvey, number: int) -> None:
+    """Let no watermark be below what has been purged, as one that was written by hand may be.
+
+    chromadb begins to read where the log does, in either case.
+    """
+    for mark in (each.vector_watermark, each.metadata_watermark):
+        if mark is not None and (mark.value or 0) < number:
+            watermarks.write(connection, mark.segment, number)
 
 
 def _topic(connection: sqlite3.Connection, collection: str) -> str:

@@ -1,8 +1,9 @@
 """What is looked at before a client opens a palace, and what is noted of it.
 
 In this order, each by a fix of its own: watermarks no release can go on from, an index that another
-program has written, a log that lacks vectors, an index that contradicts the log. What has to be
-rebuilt is noted in the state as a change that never ended. Runs alone in the palace.
+program has written, a log that lacks vectors, an index that contradicts the log, one that kills who
+loads it. What has to be rebuilt is noted in the state as a change that never ended. Runs alone in
+the palace.
 
 The last of these costs as much as reading the index and the log whole (50,000 drawers: see
 docs/five-things.md), so a process that closes does it for the next one, for what it has written.
@@ -31,7 +32,7 @@ def examine(palace: Path, fixes: Fixes, seat: Seat, state: State) -> State:
 
     Raises `IndexDamagedError` where the log cannot rebuild an index and a canary did not survive.
     """
-    noted = state.open_flush
+    noted, first, retained_now = state.open_flush, state.left is None, False
     suspects: tuple[str, ...] = ()
     if fixes.has("watermark_heal"):
         suspects = watermarks.heal(palace)
@@ -42,30 +43,37 @@ def examine(palace: Path, fixes: Fixes, seat: Seat, state: State) -> State:
         seat.doubtful = False
     if fixes.has("retention") and not state.retained and not seat.doubtful:
         outcome = adoption.adopt(palace, salvage=fixes.has("salvage"))
-        seat.doubtful = not outcome.retained
-        suspects += outcome.damaged
+        retained_now = outcome.retained
+        seat.doubtful = not retained_now
         state = state.changed(retained=outcome.retained, lossy=bool(outcome.lost))
     state = state.changed(open_flush=_joined(state.open_flush, suspects))
-    state, seat.unlinked = compared(palace, fixes, state)
+    state, seat.unlinked = compared(palace, fixes, state, anew=retained_now)
     if not state.retained:
         if seat.doubtful and fixes.has("canary"):
-            canary.send(palace)
+            canary.send(palace, salvaged=fixes.has("salvage"))
         return state.changed(open_flush=noted)  # what is not in the log cannot be rebuilt from it
+    if first and retained_now and fixes.has("canary"):
+        killing = canary.killing(palace, spared=state.open_flush)
+        state = state.changed(open_flush=_joined(state.open_flush, killing))
+        seat.unlinked = {name: seat.unlinked[name] for name in set(seat.unlinked) - set(killing)}
     return state
 
 
-def compared(palace: Path, fixes: Fixes, state: State) -> tuple[State, dict[str, Unlinked]]:
+def compared(
+    palace: Path, fixes: Fixes, state: State, *, anew: bool = False
+) -> tuple[State, dict[str, Unlinked]]:
     """Return the state after index files that nobody has read back yet were compared with the log.
 
-    With it come the drawers that have to be linked again (see `readback`). No client may be open
-    here, and nobody else in the palace.
+    With it come the drawers that have to be linked again (see `readback`). `anew`, of a
+    palace whose log was just completed, looks also where there are no files: an index may be gone.
+    No client may be open here, and nobody else in the palace.
     """
     if not fixes.has("read_back") or not state.retained:
         return state, {}
     written = readback.fingerprint(palace)
-    if written == state.read_back:
+    if written == state.read_back and not anew:
         return state, {}
-    found = readback.read(palace)
+    found = readback.read(palace, strange=anew)
     if found is None:
         return state, {}
     state = state.changed(open_flush=_joined(state.open_flush, found.damaged))

@@ -81,10 +81,12 @@ class Reading:
     unlinked: Mapping[str, Unlinked] = field(default_factory=dict)
 
 
-def read(palace: Path) -> Reading | None:
+def read(palace: Path, *, strange: bool = False) -> Reading | None:
     """Compare the index of every collection with its log; no client may be open.
 
-    None where that could not be done now: whoever opens the palace next has to try again.
+    One that only lacks what the log lacks is as good as a rebuild would make it, unless it is
+    `strange`: made by others. None where that could not be done now: whoever opens the palace next
+    has to try again.
     """
     with database(palace):
         pass  # rolls back what a dead writer left half done in SQLite
@@ -98,8 +100,7 @@ def read(palace: Path) -> Reading | None:
         for each in found
         for finding in each.findings
         if finding.severity == "damage"
-        # What the log lacks, no rebuild brings.
-        and not (finding.ids and each.log_ids.isdisjoint(finding.ids))
+        and (strange or not finding.ids or not each.log_ids.isdisjoint(finding.ids))
     }
     for sentence in bad.values():
         _LOG.warning("%s: an index was not written as it should have been: %s", palace, sentence)

@@ -4,7 +4,8 @@ For a palace whose log was purged: what the log lacks may be in the index, torn 
 directory that the published fix renamed (`<uuid>.drift-*`). Rules:
 - The log wins. An addition in it counts only if it cannot have been ignored, because the id was
   there already: no index knows the id, or the row's last change is that addition.
-- From an index come the vectors of labels that its pickle knows, be the rest of it torn.
+- From an index come the vectors of labels that its pickle knows, be the rest of it torn, or its
+  header gone.
 - An index that two processes wrote gives vectors of other ids, without any sign in them (of 105 to
   109 read, 18 to 43 were another id's). Its traces are rows below the watermark that no index
   knows, labels given twice, and vectors that differ from the log's. With one of these, no index
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palace_store.anatomy import CollectionSurvey, Segment, read_segment
+from palace_store.anatomy.headless import read_without_header
 from palace_store.anatomy.replay import decode_vector
 from palace_store.quarantine import DRIFT
 
@@ -42,7 +44,12 @@ class Salvage:
         live, name = each.segment, each.collection.vector_segment
         drifted = sorted(palace.glob(f"{name}.{DRIFT}-*"), reverse=True) if live else []
         aside = [read_segment(path, deep=False) for path in drifted if path.is_dir()]
-        found = [found for found in (live, *aside) if found is not None and found.files]
+        shape = each.dimension, each.collection.settings.neighbours
+        found = [
+            read_without_header(found, *shape)
+            for found in (live, *aside)
+            if found is not None and found.files
+        ]
         # Unread, the live index may have had a newer vector than one that was set aside.
         readable = not found or found[0].index is not None
         return cls(each, tuple(found) if readable and _trusted(each, found) else ())

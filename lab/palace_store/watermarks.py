@@ -2,8 +2,10 @@
 
 A watermark (`max_seq_id`) says how far a segment has read the log. An old process that outlived an
 upgrade writes it as a BLOB where newer releases keep an INTEGER, and the next process dies of it;
-one beyond the log makes chromadb pass over every change it acknowledges from then on. Looked at
-before every client, with no mark that says "done once": the old process may still be alive.
+one beyond the log makes chromadb pass over every change it acknowledges from then on; without one
+0.5 and 0.6 open no index (AttributeError), and with one of 0 they pass over the next change, taking
+0 for none. Looked at before every client, with no mark that says "done once": the old process may
+still be alive.
 
 Rules. A number that can be true is kept and only given the type this schema has. In place of one
 that cannot, rows get the number of their last change, since they are changed in the order of the
@@ -18,7 +20,10 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from palace_store.anatomy import AnatomyError
+from palace_store.anatomy.hnsw_files import PICKLE
 from palace_store.anatomy.records import DELETE, decode_seq_id
+from palace_store.anatomy.safe_pickle import read_index_pickle
 from palace_store.retention import database, finish_database
 
 _LOG = logging.getLogger(__name__)
@@ -50,10 +55,7 @@ def heal(palace: Path) -> tuple[str, ...]:
     doubtful = set()
     finish_database(palace)
     with database(palace) as connection:
-        (declared,) = connection.execute(
-            "SELECT upper(type) FROM pragma_table_info('max_seq_id') WHERE name = 'seq_id'"
-        ).fetchone() or ("",)
-        integer = "INT" in declared
+        integer = are_integers(connection)
         last = connection.execute("SELECT max(seq_id) FROM embeddings_queue").fetchone()[0] or 0
         marks = [
             _Mark(*row)
@@ -63,12 +65,13 @@ def heal(palace: Path) -> tuple[str, ...]:
                 "LEFT JOIN collections c ON c.id = s.collection ORDER BY s.scope"
             )
         ]
+        lowest = 0 if integer else 1
         top = last
         if not all(0 <= mark.value <= last for mark in marks):
             top = max(last, _highest_row(connection))
             _go_on_above(connection, top, last)
         for mark in marks:
-            believed = 0 <= mark.value <= top
+            believed = lowest <= mark.value <= top
             if believed and mark.sound(integer=integer):
                 continue
             value = mark.value if believed else _read_so_far(connection, mark)
@@ -76,13 +79,56 @@ def heal(palace: Path) -> tuple[str, ...]:
                 "%s: the %s watermark of %r was %r, now %d",
                 palace, mark.scope, mark.name, mark.stored, value,
             )  # fmt: skip
-            connection.execute(
-                "UPDATE max_seq_id SET seq_id = ? WHERE segment_id = ?",
-                (value if integer else value.to_bytes(_SEQ_ID_BYTES, "big"), mark.segment),
-            )
+            write(connection, mark.segment, value if value >= lowest else None)
             if not believed and mark.scope == "VECTOR":
                 doubtful.add(mark.name)
+        for mark in _missing(connection, palace):
+            value = _read_so_far(connection, mark)
+            if value < lowest:
+                doubtful.add(mark.name)
+                continue
+            _LOG.warning(
+                "%s: the %s watermark of %r was missing, now %d",
+                palace, mark.scope, mark.name, value,
+            )  # fmt: skip
+            write(connection, mark.segment, value)
     return tuple(sorted(doubtful))
+
+
+def are_integers(connection: sqlite3.Connection) -> bool:
+    """Tell whether this schema keeps watermarks as integers, and not as eight bytes."""
+    (declared,) = connection.execute(
+        "SELECT upper(type) FROM pragma_table_info('max_seq_id') WHERE name = 'seq_id'"
+    ).fetchone() or ("",)
+    return "INT" in declared
+
+
+def write(connection: sqlite3.Connection, segment: str, value: int | None) -> None:
+    """Set the watermark of a segment as the schema keeps it, or take it away."""
+    connection.execute("DELETE FROM max_seq_id WHERE segment_id = ?", (segment,))
+    if value is not None:
+        kept = value if are_integers(connection) else value.to_bytes(_SEQ_ID_BYTES, "big")
+        connection.execute("INSERT INTO max_seq_id VALUES (?, ?)", (segment, kept))
+
+
+def _missing(connection: sqlite3.Connection, palace: Path) -> list[_Mark]:
+    """Return the segments that have read the log and have no watermark, as if it were NULL."""
+    rows = connection.execute(
+        "SELECT s.id, s.scope, s.collection, c.name, NULL FROM segments s "
+        "JOIN collections c ON c.id = s.collection "
+        "WHERE s.id NOT IN (SELECT segment_id FROM max_seq_id) ORDER BY s.scope"
+    )
+    return [mark for mark in (_Mark(*row) for row in rows) if _has_read(connection, palace, mark)]
+
+
+def _has_read(connection: sqlite3.Connection, palace: Path, mark: _Mark) -> bool:
+    if mark.scope != "VECTOR":
+        return _highest_row(connection, mark.segment) > 0
+    try:
+        index = read_index_pickle(palace / mark.segment / PICKLE)
+    except AnatomyError:
+        return False  # never written, or to be made anew
+    return index.max_seq_id is None  # 0.4 and 0.5 keep it there
 
 
 def _highest_row(connection: sqlite3.Connection, segment: str | None = None) -> int:

@@ -295,7 +295,7 @@ class Worker:
     def adopt(self) -> dict[str, Any]:
         found = adoption.adopt(self.palace, salvage=self.fixes.has("salvage"))
         lost = {name: list(ids) for name, ids in found.lost.items()}
-        return {"retained": found.retained, "damaged": list(found.damaged), "lost": lost}
+        return {"retained": found.retained, "lost": lost}
 
     def unfindable(self, at: str = "drawers") -> list[str]:
         return self.store.unfindable(collection=at)
@@ -317,20 +317,24 @@ class Worker:
         answers = self.store.search(vectors, n=n, collection=at)
         return [[found.id for found in answer] for answer in answers]
 
-    def raw_put(self, numbers: list[int], purge_at: int = 5) -> None:
+    def raw_put(
+        self, numbers: list[int], purge_at: int = 5, revision: int = 0, at: str = "drawers"
+    ) -> None:
         """Write with chromadb alone, as somebody does who does not know this library."""
         if self.raw is None:
             self.raw = client_module.open_client(self.palace)
         collection = self.raw.get_or_create_collection(
-            "drawers",
+            at,
             metadata={
                 "hnsw:space": "cosine", "hnsw:sync_threshold": purge_at, "hnsw:batch_size": 3,
             },
             embedding_function=None,
         )  # fmt: skip
         for number in numbers:
-            collection.add(
-                ids=[name(number)], embeddings=[vector(number)], documents=[f"{number} at 0"]
+            (collection.upsert if revision else collection.add)(
+                ids=[name(number)],
+                embeddings=[vector(number, revision)],
+                documents=[f"{number} at {revision}"],
             )
 
     def raw_open(self) -> None:

@@ -61,6 +61,7 @@ _ROOTS = (
     "dimension-mismatch",
     "log-unreadable",
     "watermark-impossible",
+    "watermark-missing",
     "index-drift",
     "log-gap",
 )
@@ -129,7 +130,14 @@ ADVICE: Mapping[str, Advice] = {
         "(docs/s0-stale-server.md)",
     ),
     "watermark-impossible": Advice(
-        "unknown; chromadb will pass over every change until its numbers get there",
+        "unknown; chromadb passes over changes that it acknowledges",
+        "",
+        f"{_COPY}; then open it once with palace_store's DrawerStore, which puts watermarks right "
+        "(docs/s0-stale-server.md)",
+    ),
+    "watermark-missing": Advice(
+        "somebody deleted it, perhaps as a remedy for a BLOB there; chromadb 0.x cannot open the "
+        "index then",
         "",
         f"{_COPY}; then open it once with palace_store's DrawerStore, which puts watermarks right "
         "(docs/s0-stale-server.md)",

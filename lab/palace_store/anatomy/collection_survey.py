@@ -147,18 +147,25 @@ class CollectionSurvey:
         sources.update({name: self.replayed.vectors[name] for name in self.replayed.certain})
         return self._gather(sources, self.rows if ids is None else ids)
 
-    def served_vectors(self, ids: Iterable[str] | None = None) -> Vectors:
-        """Return exactly what chromadb would answer, for the rows that it would answer at all."""
-        return self._gather(self.served, self.rows if ids is None else ids)
+    def served_vectors(
+        self, ids: Iterable[str] | None = None, *, as_stored: bool = False
+    ) -> Vectors:
+        """Return exactly what chromadb would answer, for the rows that it would answer at all.
 
-    def _gather(self, sources: Mapping[str, int], ids: Iterable[str]) -> Vectors:
+        `as_stored`: what it searches, in cosine space the unit vectors of the index.
+        """
+        return self._gather(self.served, self.rows if ids is None else ids, as_stored=as_stored)
+
+    def _gather(
+        self, sources: Mapping[str, int], ids: Iterable[str], *, as_stored: bool = False
+    ) -> Vectors:
         picked = [name for name in ids if name in sources]
         matrix = np.zeros((len(picked), self.dimension or 0), dtype=np.float32)
         at_index = [i for i, name in enumerate(picked) if sources[name] == IN_INDEX]
         if self.segment is not None and at_index:
             cosine = self.collection.settings.space == "cosine"
             matrix[at_index] = self.segment.vectors(
-                (picked[i] for i in at_index), lengths_restored=cosine
+                (picked[i] for i in at_index), lengths_restored=cosine and not as_stored
             )
         for i, name in enumerate(picked):
             if sources[name] != IN_INDEX:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -34,11 +35,12 @@ KINDS: dict[str, str] = {
     "segment-missing": "a watermark says that an index was written, but there is none",
     "segment-name": "a segment's id is not a UUID, so no directory is looked for",
     "seq-id-unreadable": "a row's sequence number has a type or length no release writes",
-    "unrecoverable": "rows whose vector is in no file",
+    "unrecoverable": "rows whose vector is neither in the log nor in an index that can be read",
     "vector-mismatch": "the index answers another vector than the log's last write",
     "vectors-missing": "rows that neither the index nor the log above its watermark answers",
     "watermark-blob": "a BLOB watermark where this schema has integers (S0)",
-    "watermark-impossible": "a watermark beyond every sequence number there is, or negative",
+    "watermark-impossible": "a watermark beyond every sequence number there is, or below the first",
+    "watermark-missing": "an index of 0.x was written, and no watermark says how far it has read",
     "watermark-type": "a watermark of a type no release writes",
 }
 
@@ -101,3 +103,11 @@ def some(ids: tuple[str, ...], shown: int = 3) -> str:
     """Return a few ids for a sentence, with the number of the others."""
     head = ", ".join(ascii(name[:80]) for name in ids[:shown])
     return head if len(ids) <= shown else f"{head} and {len(ids) - shown} more"
+
+
+def found(
+    kind: str, severity: Severity, sentence: str, ids: tuple[str, ...] = ()
+) -> Iterator[Finding]:
+    """Yield one finding; its sentence ends with the ids, if there are any."""
+    text = f"{sentence}: {some(ids)}." if ids else f"{sentence}."
+    yield Finding(kind, severity, text, None, ids)

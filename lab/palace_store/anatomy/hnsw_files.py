@@ -126,7 +126,8 @@ def _sizes(directory: Path) -> dict[str, FileSize]:
     return sizes
 
 
-def _map(path: Path, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+def map_records(path: Path, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+    """Map the first `count` entries of a file; `AnatomyError` where it has fewer."""
     if count == 0:
         return np.zeros(0, dtype=dtype)
     with open_regular(path) as file:
@@ -155,7 +156,7 @@ def _load(directory: Path, name: str, dtype: np.dtype[Any], count: int, found: _
         there = min(status.st_size, solid) // dtype.itemsize
         if there < count:
             found.torn(f"{name} holds {there} elements, header.bin promises {count}")
-        return _map(directory / name, dtype, min(there, count))
+        return map_records(directory / name, dtype, min(there, count))
     except AnatomyError as error:
         found.torn(f"{name} is missing" if error.kind == "missing" else str(error))
         return np.zeros(0, dtype=dtype)
@@ -211,9 +212,7 @@ def _check_links(
         Finding(kind, severity, f"Segment {directory.name}: {sentence}.")
         for kind, severity, sentence in link_lists_faults(
             directory / "link_lists.bin",
-            elements=header.cur_count,
-            level_bytes=header.link_bytes,
-            levels=max(header.max_level, 0),
+            header,
             allocated_bytes=files["link_lists.bin"].allocated_bytes
             if "link_lists.bin" in files
             else 0,

@@ -6,6 +6,7 @@ chromadb allocates memory and follows links by them without a look.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from palace_store.anatomy.findings import AnatomyError
 _HEADER = struct.Struct("<i6QiI3QdQ")
 _RECORD_BYTES_MAX = 1 << 24
 _LEVELS_MAX = 64
+_EF_MAX = 1 << 31
 
 #: More elements than this are not read.
 ELEMENTS_MAX = 1 << 25
@@ -62,12 +64,16 @@ def parse_header(data: bytes) -> Header:
     if not (
         header.version == 1
         and header.offset_level0 == 0
-        and 0 < header.m <= header.max_m <= header.max_m0
+        and 0 < header.m == header.max_m
+        and header.max_m0 == 2 * header.m
+        and (header.m == 1 or math.isclose(header.mult, 1 / math.log(header.m)))
+        and header.m <= header.ef_construction <= _EF_MAX
         and header.vector_offset == links
         and header.label_offset - links >= 4  # noqa: PLR2004 - one float32
         and (header.label_offset - links) % 4 == 0
         and header.record_bytes == header.label_offset + 8 <= _RECORD_BYTES_MAX
         and header.cur_count <= min(header.max_elements, ELEMENTS_MAX)
+        and header.max_elements <= 2 * ELEMENTS_MAX
         and header.max_level <= _LEVELS_MAX
         and (header.cur_count == 0 or header.max_level >= 0)
         and (header.cur_count == 0 or header.enter_point < header.cur_count)

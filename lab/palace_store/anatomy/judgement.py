@@ -14,12 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from palace_store.anatomy.collection_survey import CollectionSurvey
-from palace_store.anatomy.findings import Finding, Severity, some
-from palace_store.anatomy.records import Tables, Watermark, is_segment_id
+from palace_store.anatomy.findings import Finding, Severity, found
+from palace_store.anatomy.records import Tables, is_segment_id
 from palace_store.anatomy.replay import IN_INDEX, decode_vector, unreadable
-
-#: More records than any palace has seen; what a misread BLOB turns into is far above it.
-_SEQ_ID_LIMIT = 1 << 48
+from palace_store.anatomy.watermark_judgement import watermarks
 
 #: Two float32 copies of one vector, normalised and restored, differ by less than this times its
 #: length (measured: 2e-7 at 16 dimensions).
@@ -32,9 +30,10 @@ _BLOCK = 4096
 def judge(tables: Tables, each: CollectionSurvey, *, deep: bool = True) -> list[Finding]:
     """Return every contradiction in one collection. `deep` also compares index and log vectors."""
     judges = [
-        _watermarks(tables, each),
+        watermarks(tables, each),
         _files(each),
         _dimensions(each),
+        _lengths(each),
         _log(each),
         _answers(each),
     ]
@@ -50,59 +49,27 @@ def judge(tables: Tables, each: CollectionSurvey, *, deep: bool = True) -> list[
     ]
 
 
-def _found(
-    kind: str, severity: Severity, sentence: str, ids: tuple[str, ...] = ()
-) -> Iterator[Finding]:
-    text = f"{sentence}: {some(ids)}." if ids else f"{sentence}."
-    yield Finding(kind, severity, text, None, ids)
-
-
-def _watermarks(tables: Tables, each: CollectionSurvey) -> Iterator[Finding]:
-    top = max([*each.collection.row_seq_ids, -1 if tables.log_last is None else tables.log_last])
-    below = each.metadata_watermark
-    yield from _watermark("metadata", below, top, tables, judged=tables.log_last is not None)
-    if below is not None and below.value is not None and below.value < _SEQ_ID_LIMIT:
-        top = max(top, below.value)
-    yield from _watermark("vector", each.vector_watermark, top, tables, judged=True)
-
-
-def _watermark(
-    scope: str, watermark: Watermark | None, top: int, tables: Tables, *, judged: bool
-) -> Iterator[Finding]:
-    if watermark is None:
-        return
-    value = watermark.value
-    if watermark.storage == "blob" and tables.era == "integer":
-        text = f"the {scope} watermark is a BLOB ({value}) where this schema has integers"
-        yield from _found("watermark-blob", "damage", text)
-    if value is None or watermark.storage not in ("blob", "integer"):
-        text = f"the {scope} watermark is stored as {watermark.storage}, which no release writes"
-        yield from _found("watermark-type", "damage", text)
-    elif value < 0 or value >= _SEQ_ID_LIMIT or (judged and value > top):
-        text = f"the {scope} watermark is {value}, the highest sequence number is {top}"
-        yield from _found("watermark-impossible", "damage", text)
-
-
 def _files(each: CollectionSurvey) -> Iterator[Finding]:
     name = each.collection.vector_segment
     if name is not None and not is_segment_id(name):
-        yield from _found("segment-name", "damage", f"segment id {ascii(name)[:60]} is no UUID")
+        yield from found("segment-name", "damage", f"segment id {ascii(name)[:60]} is no UUID")
         return
     segment, mark = each.segment, each.vector_watermark
     if segment is None:
         return
     if mark is not None and not segment.files:
         text = f"the vector watermark is {mark.value}, but segment {name} has no index files"
-        yield from _found("segment-missing", "damage", text)
+        yield from found("segment-missing", "damage", text)
     elif segment.files and "index_metadata.pickle" not in segment.files:
         elements = segment.header.cur_count if segment.header is not None else 0
         if mark is not None or elements:
             text = f"segment {name} has no index_metadata.pickle for its {elements} elements"
             severity: Severity = "warning" if mark is None else "damage"
-            yield from _found("pickle-missing", severity, text)
+            yield from found("pickle-missing", severity, text)
     if segment.index is not None and segment.index.trailing_bytes:
+        # 0.x reads past them, 1.x opens no such index.
         text = f"{segment.index.trailing_bytes} bytes follow the end of segment {name}'s pickle"
-        yield from _found("pickle-torn", "warning", text)
+        yield from found("pickle-torn", "damage", text)
 
 
 def _labels(each: CollectionSurvey) -> Iterator[Finding]:
@@ -111,24 +78,37 @@ def _labels(each: CollectionSurvey) -> Iterator[Finding]:
         return
     index, alive = segment.index, segment.labels[~segment.deleted].tolist()
     if len(set(segment.labels.tolist())) < len(segment.labels):
-        yield from _found("count-mismatch", "damage", "two elements of the index share a label")
+        yield from found("count-mismatch", "damage", "two elements of the index share a label")
     extra = set(alive) - set(index.label_to_id)
     if extra:
         # 0.x does this by itself when an id is deleted, added and deleted within one batch.
         text = f"{len(extra)} live elements of the index are unknown to the pickle"
-        yield from _found("element-unknown", "damage", text)
+        yield from found("element-unknown", "damage", text)
     lost = tuple(name for name in index.id_to_label if name not in segment.located)
     if lost:
         text = f"{len(lost)} ids of the pickle have no live element in the index"
-        yield from _found("count-mismatch", "damage", text, lost)
+        yield from found("count-mismatch", "damage", text, lost)
     crossed = len(index.id_to_label) != len(index.label_to_id) or any(
         index.label_to_id.get(label) != name for name, label in index.id_to_label.items()
     )
     if crossed:
-        yield from _found("count-mismatch", "damage", "the pickle's two maps contradict each other")
+        yield from found("count-mismatch", "damage", "the pickle's two maps contradict each other")
     if max(index.label_to_id, default=0) > index.total_elements_added:
         text = f"labels go beyond the {index.total_elements_added} elements the pickle counts"
-        yield from _found("count-mismatch", "damage", text)
+        yield from found("count-mismatch", "damage", text)
+
+
+def _lengths(each: CollectionSurvey) -> Iterator[Finding]:
+    segment = each.segment
+    if segment is None or each.collection.settings.space != "cosine":
+        return
+    usable = np.isfinite(segment.lengths)
+    torn = tuple(
+        name for name, at in segment.located.items() if at < len(usable) and not usable[at]
+    )
+    if torn:
+        text = f"length.bin holds no number for {len(torn)} vectors"
+        yield from found("index-torn", "damage", text, torn)
 
 
 def _dimensions(each: CollectionSurvey) -> Iterator[Finding]:
@@ -140,9 +120,7 @@ def _dimensions(each: CollectionSurvey) -> Iterator[Finding]:
     known = {place: number for place, number in said.items() if number is not None}
     if len(set(known.values())) > 1:
         text = ", ".join(f"{place} says {number}" for place, number in known.items())
-        yield from _found(
-            "dimension-mismatch", "damage", f"the vectors' length is in doubt: {text}"
-        )
+        yield from found("dimension-mismatch", "damage", f"the vectors' length is in doubt: {text}")
 
 
 def _log(each: CollectionSurvey) -> Iterator[Finding]:
@@ -152,7 +130,7 @@ def _log(each: CollectionSurvey) -> Iterator[Finding]:
         ids = tuple(dict.fromkeys(record.id for record in broken))
         severity: Severity = "damage" if broken[-1].seq_id > start else "warning"
         text = f"{len(broken)} log records from number {broken[0].seq_id} on cannot be applied"
-        yield from _found("log-unreadable", severity, text, ids)
+        yield from found("log-unreadable", severity, text, ids)
     if start < 0:
         return  # without a watermark nothing says which changes the log still owes
     logged = {record.seq_id for record in log}
@@ -160,7 +138,7 @@ def _log(each: CollectionSurvey) -> Iterator[Finding]:
     gone = tuple(name for name, seq_id in rows if seq_id > start and seq_id not in logged)
     if gone:
         text = f"{len(gone)} rows changed above vector watermark {start}, the log lacks the change"
-        yield from _found("log-gap", "damage", text, gone)
+        yield from found("log-gap", "damage", text, gone)
 
 
 def _answers(each: CollectionSurvey) -> Iterator[Finding]:
@@ -172,17 +150,18 @@ def _answers(each: CollectionSurvey) -> Iterator[Finding]:
             "rows below that: more than one process wrote it, so that its vectors may belong to "
             "other ids, or it was begun anew"
         )
-        yield from _found("index-drift", "damage", text, overlooked)
+        yield from found("index-drift", "damage", text, overlooked)
     if missing:
         text = f"{len(missing)} of {len(each.rows)} rows are not findable through the index"
-        yield from _found("vectors-missing", "damage", text, missing)
+        yield from found("vectors-missing", "damage", text, missing)
     if lost:
-        text = f"{len(lost)} of {len(each.rows)} rows have their vector in no file"
-        yield from _found("unrecoverable", "damage", text, lost)
+        what = "a vector neither in the log nor in a readable index"
+        text = f"{len(lost)} of {len(each.rows)} rows have {what}"
+        yield from found("unrecoverable", "damage", text, lost)
     if extra:
         # 0.x does this by itself when an id is deleted, added and deleted within one batch.
         text = f"{len(extra)} ids of the index have no row"
-        yield from _found("index-only", "warning", text, extra)
+        yield from found("index-only", "warning", text, extra)
 
 
 def _reach(each: CollectionSurvey) -> Iterator[Finding]:
@@ -190,7 +169,7 @@ def _reach(each: CollectionSurvey) -> Iterator[Finding]:
     ids = tuple(name for name in lost if each.served.get(name) == IN_INDEX)  # not: about to change
     if ids:
         text = f"no link of the index leads to {len(ids)} of its elements, so no search finds them"
-        yield from _found("index-unreachable", "warning", text, ids)
+        yield from found("index-unreachable", "warning", text, ids)
 
 
 def _vectors(each: CollectionSurvey) -> Iterator[Finding]:
@@ -207,7 +186,7 @@ def _vectors(each: CollectionSurvey) -> Iterator[Finding]:
         differing += _differing(each, block, written)
     if differing:
         text = f"the index answers another vector than was written last for {len(differing)} ids"
-        yield from _found("vector-mismatch", "damage", text, tuple(differing))
+        yield from found("vector-mismatch", "damage", text, tuple(differing))
 
 
 def _differing(
@@ -219,7 +198,7 @@ def _differing(
     if not there:
         return
     with np.errstate(all="ignore"):  # either may hold anything, infinities included
-        got = each.served_vectors(names).matrix[there].astype(np.float64)
+        got = each.served_vectors(names, as_stored=True).matrix[there].astype(np.float64)
         wanted = np.array([vectors[i] for i in there], dtype=np.float64)
         if each.collection.settings.space == "cosine":
             got, wanted = (side / _sizes(side, 1.0)[:, np.newaxis] for side in (got, wanted))

@@ -13,16 +13,24 @@ from dataclasses import dataclass
 from typing import Any
 
 _JSON_BYTES_MAX = 1 << 20
-_DEFAULTS: dict[str, Any] = {"space": "l2", "sync_threshold": 1000, "batch_size": 100}
+_DEFAULTS: dict[str, Any] = {
+    "space": "l2",
+    "sync_threshold": 1000,
+    "batch_size": 100,
+    "max_neighbors": 16,
+}
+#: What one name is called elsewhere.
+_ALSO = {"max_neighbors": "M"}
 
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """Distance (``l2``, ``cosine`` or ``ip``) and thresholds, counted in log records."""
+    """Distance (``l2``, ``cosine`` or ``ip``), thresholds in log records, and ``hnsw:M``."""
 
     space: str
     sync_threshold: int
     batch_size: int
+    neighbours: int
 
 
 def _object(text: object) -> Mapping[str, Any]:
@@ -86,8 +94,16 @@ def index_settings(
 
         def first(key: str) -> Any:
             kind = type(_DEFAULTS[key])
-            return next(place[key] for place in places if isinstance(place.get(key), kind))
+            values = (
+                place[word]
+                for place in places
+                for word in (key, _ALSO.get(key, key))
+                if isinstance(place.get(word), kind)
+            )
+            return next(values)
 
-        return IndexSettings(first("space"), first("sync_threshold"), first("batch_size"))
+        return IndexSettings(
+            first("space"), first("sync_threshold"), first("batch_size"), first("max_neighbors")
+        )
 
     return settings
