@@ -105,6 +105,10 @@ def ablate_command(
             pairs = ablation.couples(Ablation(tuple(spots)).idle(tried))
             if pairs and not result.interrupted:
                 result = run(pairs)
+            rest = Ablation(tuple(spots)).unshown(tried)
+            wider = [each for each in ablation.couples(rest, tried) if each not in pairs]
+            if wider and not result.interrupted:
+                result = run(wider)
             found = Ablation(tuple(spots))
             if not result.interrupted:
                 words.write_ablation(found, tried, directory.path)

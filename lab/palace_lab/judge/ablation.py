@@ -1,9 +1,9 @@
 """Which fix is needed: what an ablation has seen, and what follows from it.
 
 A fix is *needed* if a scenario that holds with all of them fails without it. What no scenario needs
-alone may stand in for another; a pair shows that. What is left is *not shown to be needed*, with
-the number of trials that did not show it. Any failure counts, listed by its scenario or not: a
-fixed arm promises that there is none.
+alone may stand in for another; a pair shows that, on a scenario that holds without either. What is
+left is *not shown to be needed*, with the number of trials that did not show it. Any failure
+counts, listed by its scenario or not: a fixed arm promises that there is none.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ _NAMED = frozenset(
 #: Why a fix stays that no scenario is shown to need.
 KEPT: Mapping[str, str] = {
     **dict.fromkeys(_NAMED, "a report names it"),
-    # With it a palace is refused, without it a reader dies: neither is what a fixed arm promises.
-    "canary": "it turns the death of a reader into a refusal: tests/test_store_adoption.py",
 }
 Removal = tuple[str, ...]
 CONTROL: Removal = ()
@@ -58,15 +56,19 @@ class Ablation:
         return [spot for spot in self.spots if spot.removed == removed]
 
     def shown(self, removed: Removal) -> list[Spot]:
-        """Return where these fixes are needed: the control held there, and this failed."""
-        held = {
-            (spot.scenario, spot.release)
-            for spot in self.of(CONTROL)
-            if spot.tried and not spot.red
-        }
+        """Return where these fixes are needed: all that is less held there, and this failed."""
+        less = [CONTROL, *((fix,) for fix in removed if len(removed) > 1)]
+        held = set.intersection(*(self._held(each) for each in less))
         return [
             spot for spot in self.of(removed) if spot.red and (spot.scenario, spot.release) in held
         ]
+
+    def _held(self, removed: Removal) -> set[tuple[str, str]]:
+        return {
+            (spot.scenario, spot.release)
+            for spot in self.of(removed)
+            if spot.tried and not spot.red
+        }
 
     def needs(self, fix: str) -> bool:
         """Tell whether anything needs a fix, alone or in a pair."""
@@ -75,6 +77,10 @@ class Ablation:
     def idle(self, fixes: Iterable[str]) -> list[str]:
         """Return those of the fixes that nothing needs alone."""
         return [fix for fix in fixes if not self.shown((fix,))]
+
+    def unshown(self, fixes: Iterable[str]) -> list[str]:
+        """Return those of the fixes that nothing is seen to need, alone or in a pair."""
+        return [fix for fix in fixes if not self.needs(fix)]
 
     def pairs(self, fix: str) -> list[Removal]:
         """Return the pairs with this fix that were tried."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 
 from palace_lab.catalog import Listed
 from palace_lab.judge.ablation import CONTROL, Removal, Spot
@@ -57,11 +57,10 @@ def singles(fixes: Iterable[str]) -> list[Removal]:
     return [CONTROL, *((fix,) for fix in fixes)]
 
 
-def couples(idle: Sequence[str]) -> list[Removal]:
-    """Return every pair of fixes that may stand in for each other."""
-    return [
-        pair for pair in combinations(idle, 2) if len({_KINDS.get(_word(fix)) for fix in pair}) == 1
-    ]
+def couples(idle: Sequence[str], others: Iterable[str] = ()) -> list[Removal]:
+    """Return every pair of fixes that may stand in for each other, of these or with one other."""
+    pairs = [*combinations(idle, 2), *product(idle, (fix for fix in others if fix not in idle))]
+    return [pair for pair in pairs if len({_KINDS.get(_word(fix)) for fix in pair}) == 1]
 
 
 def without(listed: Iterable[Listed], removals: Sequence[Removal]) -> list[Listed]:
