@@ -31,7 +31,7 @@ KNOWN: Mapping[str, str] = {
     "self_restart": "S0: a stale server may start itself anew on the same pipe, where asked to",
     "foreign_check": "S1: an index that another program has written is not trusted, the log is",
     "salvage": "S1: of a torn palace all comes back that a file surely holds; the rest is listed",
-    "canary": "S1: a process of its own opens a copy first, where the log cannot rebuild the index",
+    "canary": "S1: a process of its own opens a copy of a palace of others first",
     "quarantine": "S1: a damaged index is set aside; ours rebuilds it, the report's only renames",
     "kg_busy_timeout": "S2: SQLite waits 60 s for a peer instead of 10 s",
     "kg_immediate": "S2: a write takes its lock when it begins, not when it first writes",
