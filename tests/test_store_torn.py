@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from palace_lab.environments import ensure
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
@@ -226,3 +230,23 @@ def test_no_damage_by_lot_kills_or_keeps_from_writing(
         marked(palace, lot.choice(sorted(MARKS)))
         with bench.worker(palace) as worker:
             seen_twice(worker)
+
+
+def test_a_canary_ends_by_itself_where_nobody_waits_for_it(bench: Bench, made: Path) -> None:
+    """Whoever sent it may be killed while it is stuck in a torn index."""
+    stuck = (
+        "import sys, threading\n"
+        "from palace_store import canary\n"
+        "canary.TIMEOUT_S = 1\n"
+        "canary.catch_up = lambda *_: threading.Event().wait()\n"
+        "canary.main(__import__('pathlib').Path(sys.argv[1]), ())\n"
+    )
+    python = ensure(bench.release).python
+    done = subprocess.run(
+        [str(python), "-c", stuck, str(bench.copied(made))],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "lab")},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGALRM, done.stderr

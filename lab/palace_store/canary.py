@@ -12,6 +12,7 @@ import logging
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,8 @@ def main(cage: Path, names: tuple[str, ...]) -> None:
     size = sum(file.stat().st_size for file in cage.rglob("*") if file.is_file())
     resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES_MIN + 4 * size,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Who waits for it may be killed meanwhile. Ends it also where it is stuck inside chromadb.
+    signal.alarm(round(TIMEOUT_S))
     client = open_client(cage)
     catch_up(client, names or (EVERYTHING,))
     for name in names:
