@@ -118,6 +118,27 @@ def test_a_palace_of_an_older_release_survives_the_loss_of_its_indexes(
     assert rows_without_log(palace) == 0
 
 
+@pytest.mark.parametrize("made_by", OLD)
+def test_an_index_is_made_anew_once_and_then_nothing_is_wrong(bench: Bench, made_by: str) -> None:
+    if key(made_by) > key(bench.release):
+        pytest.skip("a newer palace than this release can read")
+    palace = palace_of(bench, made_by)
+    min(palace.glob("*-*/header.bin")).unlink()
+    with bench.worker(palace) as worker:
+        worker.do("open")
+        assert unfound(worker, answers(made_by)) == []
+        worker.do("close")
+        aside = sorted(palace.glob("*.rebuilt-*"))
+        assert aside
+        for _ in range(2):
+            wrong = [each.findings for each in survey(palace).collections if each.findings]
+            assert wrong == []
+            worker.do("open")
+            assert unfound(worker, answers(made_by)) == []
+            worker.do("close")
+            assert sorted(palace.glob("*.rebuilt-*")) == aside
+
+
 def test_what_is_put_back_is_read_only_by_a_rebuild(bench: Bench) -> None:
     palace = palace_of(bench, "0.6.3")
     before = {each.name: dict(each.served) for each in survey(palace).collections}

@@ -92,6 +92,30 @@ def test_a_rebuild_reads_one_vector_of_each_drawer(bench: Bench) -> None:
     assert set(told) <= {name for _, _, name in after}
 
 
+@pytest.mark.parametrize("noted", [[3], IDS[:7]], ids=["one", "all"])
+def test_a_change_of_metadata_alone_is_no_lost_change(bench: Bench, noted: list[int]) -> None:
+    source, told = overwritten(bench, "many")
+    palace = bench.copied(source, f"noted-{len(noted)}")
+    with bench.worker(palace, fixes=ON_A_COPY) as worker:
+        worker.do("close")
+        worker.do("raw_note", numbers=noted, revision=99)
+        worker.do("raw_close")
+        for turn in range(3):
+            worker.do("forget_index")
+            for again in range(2):
+                worker.do("trim_always")
+                worker.do("open")
+                seen = worker.do("look")
+                worker.do("close")
+                assert seen["documents"] == told
+                assert not seen["lost"]
+                assert len(log_of(palace)) <= len(told) + len(noted) + LAG
+                rebuilt = len(list(palace.glob("*.rebuilt-*")))
+                assert rebuilt == turn + 1, f"open {again} after index {turn} was made anew"
+                (found,) = survey(palace).collections
+                assert [str(each) for each in found.findings] == []
+
+
 def test_processes_that_write_one_drawer_each_reach_the_bound_together(bench: Bench) -> None:
     """None of them alone comes to the threshold at which an index is written."""
     palace = bench.directory / "short-lives"

@@ -3,10 +3,12 @@
 A rebuild needs one vector of each drawer: the last one written. What goes is
     - of a collection whose log holds the vector of every row,
     - below both its watermarks, so that nobody but a rebuild would ever read it again,
-    - a record after which the log still replays to the same vectors.
+    - a record after which the log still replays to the same vectors, unless a row has its number:
+      without it nothing tells that change from one that was lost.
 What stays is thus itself the copy that an index is rebuilt from, in one committed, synced file; no
-copy of the index could be smaller. A log has then one record for each drawer and those its index
-has not been written with, fewer than `sync_threshold` and a batch.
+copy of the index could be smaller. A log has then one record for each drawer, a second where its metadata alone were
+changed since, and those its index has not been written with, fewer than `sync_threshold` and a
+batch.
 
 Runs alone in the palace, before any client, when the database has grown to twice what it needed
 after the last time (`SLACK_BYTES` more for a small one): the work stays in proportion to what is
@@ -79,19 +81,24 @@ def trim_for_rebuild(connection: sqlite3.Connection, collection: str, name: str)
 
 def _trim(connection: sqlite3.Connection, collection: str, name: str, below: int) -> None:
     log = _read(connection, collection)
-    missing = _row_ids(connection, collection) - needed(log).keys()
+    rows = _rows(connection, collection)
+    missing = rows.keys() - needed(log).keys()
     if missing:
         text = "the log of %r lacks %d vectors (first: %r) and is not trimmed"
         _LOG.warning(text, name, len(missing), min(missing))
         return
     # The last number ever given must stay: chromadb gives the next one from what is there.
     old = [each for each in log if each.seq_id < min(below, _last(connection))]
-    gone = superseded(old)
+    gone = superseded(old) - set(rows.values())
     connection.executemany(
         "DELETE FROM embeddings_queue WHERE seq_id = ?", [(number,) for number in sorted(gone)]
     )
     # An update counts only where an insertion came before it, which is gone.
-    updates = [each.seq_id for each in old if each.operation == UPDATE and each.seq_id not in gone]
+    updates = [
+        each.seq_id
+        for each in old
+        if each.operation == UPDATE and each.vector_bytes and each.seq_id not in gone
+    ]
     connection.executemany(
         "UPDATE embeddings_queue SET operation = ? WHERE seq_id = ?",
         [(UPSERT, number) for number in updates],
@@ -120,13 +127,14 @@ def _read(connection: sqlite3.Connection, collection: str) -> list[LogRecord]:
     return [LogRecord(*row) for row in rows]
 
 
-def _row_ids(connection: sqlite3.Connection, collection: str) -> set[str]:
+def _rows(connection: sqlite3.Connection, collection: str) -> dict[str, int | None]:
+    """Return id → number of its last change."""
     rows = connection.execute(
-        "SELECT e.embedding_id FROM embeddings e JOIN segments s ON e.segment_id = s.id "
+        "SELECT e.embedding_id, e.seq_id FROM embeddings e JOIN segments s ON e.segment_id = s.id "
         "WHERE s.collection = ?",
         (collection,),
     )
-    return {str(row[0]) for row in rows}
+    return {str(name): decode_seq_id(stored) for name, stored in rows}
 
 
 def _last(connection: sqlite3.Connection) -> int:

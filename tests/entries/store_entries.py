@@ -351,6 +351,15 @@ class Worker:
             documents=[f"{number} at {revision}" for number in numbers],
         )
 
+    def raw_note(self, numbers: list[int], revision: int) -> None:
+        """Change metadata alone, which leaves the vector where it is in the log."""
+        self.raw = client_module.open_client(self.palace)
+        collection = self.raw.get_collection("drawers", embedding_function=None)
+        collection.update(
+            ids=[name(number) for number in numbers],
+            metadatas=[{"revision": revision} for _ in numbers],
+        )
+
     def stock(self, count: int, revision: int, *, raw: bool) -> None:
         """Upsert drawers of 384 dimensions, a thousand a call, at chromadb's own thresholds."""
         if raw and self.raw is None:
