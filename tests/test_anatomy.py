@@ -30,6 +30,7 @@ from palace_store.anatomy import (
     CollectionSurvey,
     LogRecord,
     Survey,
+    Vectors,
     assert_no_client,
     decode_seq_id,
     parse_index_pickle,
@@ -126,9 +127,13 @@ def test_anatomy_agrees_with_what_chromadb_answered(name: str) -> None:
         assert len(each.ids) == said["count"]
         for vectors in (each.served_vectors(), each.vectors()):
             assert sorted(vectors.ids) == sorted(said["drawers"])
-            for ident, vector in zip(vectors.ids, vectors.matrix, strict=True):
-                wanted = np.frombuffer(bytes.fromhex(said["drawers"][ident]["vector"]), "<f4")
-                np.testing.assert_allclose(vector, wanted, rtol=1e-5, atol=1e-6)
+            _equal_answers(vectors, said)
+
+
+def _equal_answers(vectors: Vectors, said: dict[str, Any]) -> None:
+    for ident, vector in zip(vectors.ids, vectors.matrix, strict=True):
+        wanted = np.frombuffer(bytes.fromhex(said["drawers"][ident]["vector"]), "<f4")
+        np.testing.assert_allclose(vector, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_the_oldest_fixture_keeps_its_number_in_the_pickle_and_its_log_whole() -> None:
@@ -440,7 +445,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "pickle cut": (_cut_pickle, {"pickle-torn", "vectors-missing", "unrecoverable"}),
     "set aside": (
         _set_aside,
-        {"quarantined-directories", "segment-missing", "vectors-missing", "unrecoverable"},
+        {"quarantined-directories", "segment-missing", "vectors-missing"},
     ),
     "segment removed": (_segment_gone, {"segment-missing", "vectors-missing", "unrecoverable"}),
     "segment id leads elsewhere": (
@@ -571,6 +576,27 @@ def test_what_the_log_still_holds_is_not_unrecoverable(palace: Path) -> None:
     assert not set(each.unrecoverable) & each.log_ids
     assert set(each.unrecoverable) <= set(each.missing_from_index)
     assert set(each.vectors().ids) == set(each.ids) - set(each.unrecoverable)
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("harm", ["header.bin", "set aside"])
+def test_what_chromadb_cannot_read_and_a_file_still_holds_is_not_lost(
+    name: str, harm: str, tmp_path: Path
+) -> None:
+    palace = tmp_path / "palace"
+    shutil.copytree(FIXTURES / name / "palace", palace)
+    said = json.loads((FIXTURES / name / "answers.json").read_text())["drawers"]
+    if harm == "set aside":
+        _set_aside(palace)
+    else:
+        (_directory(palace) / harm).unlink()
+    each = survey(palace).collection("drawers")
+    assert each.missing_from_index or name == "chroma-0.4.24", "its log is whole"
+    assert set(each.unserved) == set(each.missing_from_index) - each.log_ids
+    assert not each.unrecoverable
+    assert "unrecoverable" not in {finding.kind for finding in each.findings}
+    assert set(each.vectors().ids) == set(each.ids)
+    _equal_answers(each.vectors(), said)
 
 
 def test_an_index_two_processes_wrote_is_not_believed(palace: Path) -> None:

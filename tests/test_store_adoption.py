@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import struct
@@ -302,6 +303,24 @@ def test_what_is_torn_comes_back_as_far_as_a_file_holds_it(
         if lost:
             worker.do("put", numbers=[int(min(lost)[-4:])])
             assert worker.do("unfindable") == sorted(lost)[1:]
+
+
+def test_what_is_told_is_what_no_search_finds(bench: Bench) -> None:
+    """One drawer's addition is still in the log, and may be one that was ignored."""
+    palace = palace_of(bench, "0.6.3")
+    lost_segment(palace)
+    with bench.worker(palace) as worker:
+        worker.do("open")
+        said = worker.worker.log.read_text()
+        for name in ("drawers", "angles"):
+            lost = worker.do("unfindable", at=name)
+            (line, *_) = [
+                each for each in said.splitlines() if f"of {name!r} are in no file or" in each
+            ] or [""]
+            assert (f" {len(lost)} drawers of" in line) == bool(lost)
+            assert all(repr(each) in line for each in lost)
+            assert "'drawer-071'" not in line
+        assert re.search(r"vectors of 1 drawers .* that was ignored: 'drawer-071'", said)
 
 
 def test_what_two_writers_mixed_up_is_not_believed(bench: Bench) -> None:

@@ -23,8 +23,8 @@ from pathlib import Path
 from palace_store import watermarks
 from palace_store.anatomy import AnatomyError, CollectionSurvey, survey
 from palace_store.anatomy.records import UPDATE, UPSERT, decode_seq_id
+from palace_store.anatomy.salvage import Salvage
 from palace_store.retention import database, finish_database, stop_purging
-from palace_store.salvage import Salvage
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,12 +60,6 @@ def adopt(palace: Path, *, salvage: bool) -> Adoption:
             error,
         )
         return Adoption(retained=False)
-    for name, ids in lost.items():
-        _LOG.warning(
-            "%s: the vectors of %d drawers of %r are in no file or in one that mixes them up; they "
-            "can be read, but no search finds them until they are written again: %s",
-            palace, len(ids), name, ", ".join(map(repr, ids)),
-        )  # fmt: skip
     return Adoption(retained=True, lost=lost)
 
 
@@ -84,9 +78,30 @@ def _complete(palace: Path, *, salvage: bool) -> dict[str, tuple[str, ...]]:
             if gone:
                 lost[each.name] = gone
     for each in survey(palace).collections:
-        if set(each.rows) - each.replayed.certain - set(lost.get(each.name, ())):
+        gone = lost.get(each.name, ())
+        if set(each.rows) - each.replayed.certain - set(gone):
             raise _DoubtfulError("the log is still incomplete after vectors were put back")
+        _tell(palace, each, gone)
     return lost
+
+
+def _tell(palace: Path, each: CollectionSurvey, lost: tuple[str, ...]) -> None:
+    logged = {record.id for record in each.collection.log if record.vector_bytes}
+    nowhere = [name for name in lost if name not in logged]
+    refused = [name for name in lost if name in logged]
+    if nowhere:
+        _LOG.warning(
+            "%s: the vectors of %d drawers of %r are in no file or in one that mixes them up; they "
+            "can be read, but no search finds them until they are written again: %s",
+            palace, len(nowhere), each.name, ", ".join(map(repr, nowhere)),
+        )  # fmt: skip
+    if refused:
+        _LOG.warning(
+            "%s: the vectors of %d drawers of %r are in no file that can be trusted; until they "
+            "are written again, searches go by the log, which may hold those of an addition that "
+            "was ignored: %s",
+            palace, len(refused), each.name, ", ".join(map(repr, refused)),
+        )  # fmt: skip
 
 
 def _put_back(

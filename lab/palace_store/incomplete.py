@@ -76,9 +76,9 @@ def _examine(palace: Path) -> dict[str, IncompleteIndexWarning]:
     except AnatomyError:
         return {}
     return {
-        each.name: _warning(palace, each.name, each.unrecoverable, len(each.rows))
+        each.name: _warning(palace, each.name, each.unserved, len(each.rows))
         for each in found
-        if each.unrecoverable
+        if each.unserved
     }
 
 
@@ -105,8 +105,8 @@ def _warning(
 ) -> IncompleteIndexWarning:
     return IncompleteIndexWarning(
         f"{len(ids)} or more of the {rows} drawers of {collection!r} in {palace} are found by no "
-        "search: their vectors are in no file; `get` still has their documents, so write them "
-        f"again from those (first: {ids[0]!r})",
+        "search: their vectors are in no file that chromadb reads; `get` still has their "
+        f"documents, so write them again from those (first: {ids[0]!r})",
         collection=collection,
         ids=ids,
         rows=rows,

@@ -21,6 +21,7 @@ from pathlib import Path
 from palace_store.anatomy import AnatomyError, CollectionSurvey, survey
 from palace_store.anatomy.hnsw_files import PICKLE
 from palace_store.anatomy.replay import apply_to_index
+from palace_store.anatomy.salvage import DRIFT
 from palace_store.errors import PalaceInputError, SetAsideError
 from palace_store.fixes import Fixes
 
@@ -29,9 +30,9 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: Environment variable that switches the renaming at open off: 0, false, no or off.
 OPT_OUT = "PALACE_QUARANTINE"
 _OFF, _ON = ("0", "false", "no", "off"), ("", "1", "true", "yes", "on")
-#: What follows the UUID of a directory: set aside by a report's rule, or by our recovery; the last
-#: where it may hold vectors that are nowhere else, so that it is never removed.
-DRIFT, REBUILT, TORN = "drift", "rebuilt", "torn"
+#: What follows the UUID of a directory that our recovery has set aside; the last where it may hold
+#: vectors that are nowhere else, so that it is never removed.
+REBUILT, TORN = "rebuilt", "torn"
 #: How many directories of one segment our recovery leaves for somebody to look at.
 KEPT = 2
 

@@ -6,9 +6,9 @@ A rebuild needs one vector of each drawer: the last one written. What goes is
     - a record after which the log still replays to the same vectors, unless a row has its number:
       without it nothing tells that change from one that was lost.
 What stays is thus itself the copy that an index is rebuilt from, in one committed, synced file; no
-copy of the index could be smaller. A log has then one record for each drawer, a second where its metadata alone were
-changed since, and those its index has not been written with, fewer than `sync_threshold` and a
-batch.
+copy of the index could be smaller. A log has then one record for each drawer, a second where its
+metadata alone were changed since, and those its index has not been written with, fewer than
+`sync_threshold` and a batch.
 
 Runs alone in the palace, before any client, when the database has grown to twice what it needed
 after the last time (`SLACK_BYTES` more for a small one): the work stays in proportion to what is
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from palace_store.anatomy.records import DELETE, UPDATE, UPSERT, LogRecord, decode_seq_id
@@ -62,9 +62,9 @@ def needed(log: Sequence[LogRecord]) -> dict[str, int]:
     return apply_to_rows({}, telling, -1)
 
 
-def superseded(log: Sequence[LogRecord]) -> set[int]:
-    """Return the numbers of the records without which the log gives the same vectors."""
-    return {each.seq_id for each in log} - set(needed(log).values())
+def superseded(log: Sequence[LogRecord], rows: Mapping[str, int | None]) -> set[int]:
+    """Return the numbers that no row has, and without which the log gives the same vectors."""
+    return {each.seq_id for each in log} - set(needed(log).values()) - set(rows.values())
 
 
 def trim_for_rebuild(connection: sqlite3.Connection, collection: str, name: str) -> None:
@@ -89,7 +89,7 @@ def _trim(connection: sqlite3.Connection, collection: str, name: str, below: int
         return
     # The last number ever given must stay: chromadb gives the next one from what is there.
     old = [each for each in log if each.seq_id < min(below, _last(connection))]
-    gone = superseded(old) - set(rows.values())
+    gone = superseded(old, rows)
     connection.executemany(
         "DELETE FROM embeddings_queue WHERE seq_id = ?", [(number,) for number in sorted(gone)]
     )

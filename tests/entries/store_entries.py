@@ -282,7 +282,7 @@ class Worker:
 
     def trim_too_much(self) -> None:
         """Be the wrong variant: what the index has taken up goes, as in chromadb's own purge."""
-        trimming.superseded = lambda log: {each.seq_id for each in log}
+        trimming.superseded = lambda log, _: {each.seq_id for each in log}
 
     def blind(self) -> None:
         """Meet files that cannot be read at each reading back from now on."""

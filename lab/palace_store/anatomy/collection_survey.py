@@ -33,7 +33,8 @@ class CollectionSurvey:
     `rows` maps the ids chromadb would list to the sequence number of their last change, with the
     log above the metadata watermark applied. `served` maps the ids the index would answer to
     where their vector is: `IN_INDEX` or a position of the log. `vector_start` is the number above
-    which the log is applied to the index, -1 without a watermark.
+    which the log is applied to the index, -1 without a watermark. `salvaged` are the vectors of
+    rows that chromadb would not answer, where a file that it cannot read surely holds them.
     """
 
     collection: Collection
@@ -46,6 +47,7 @@ class CollectionSurvey:
     served: Mapping[str, int]
     replayed: LogReplay
     findings: tuple[Finding, ...] = field(default=())
+    salvaged: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -85,6 +87,23 @@ class CollectionSurvey:
     @property
     def unrecoverable(self) -> tuple[str, ...]:
         """Return the rows whose vector no file holds; see `doubtful` for those hardly better."""
+        return tuple(name for name in self.unserved if name not in self.salvaged)
+
+    @property
+    def unsure(self) -> tuple[str, ...]:
+        """Return the rows whose vector neither the index as chromadb reads it nor the log has.
+
+        The log may have one that was refused, see `LogReplay`.
+        """
+        return tuple(
+            name
+            for name in self.rows
+            if self.served.get(name) != IN_INDEX and name not in self.replayed.certain
+        )
+
+    @property
+    def unserved(self) -> tuple[str, ...]:
+        """Return the rows for which chromadb has no vector, neither in its index nor in its log."""
         return tuple(name for name in self.missing_from_index if name not in self.replayed.vectors)
 
     @property
@@ -136,16 +155,16 @@ class CollectionSurvey:
         """Return the vectors of rows as they were written, by default of all that have one.
 
         What the log surely holds comes from the log, then what the index would answer, then what
-        the log may hold. In cosine space the index' unit vectors get their length back, as
-        chromadb does. Ids without a vector are left out, and so is what comes from an index that
-        is not `index_trusted`, unless `doubtful`.
+        was `salvaged`, then what the log may hold. In cosine space the index' unit vectors get
+        their length back, as chromadb does. Ids without a vector are left out, and so is what comes
+        from an index that is not `index_trusted`, unless `doubtful`.
         """
         served = self.served
         if not (doubtful or self.index_trusted):
             served = {name: where for name, where in served.items() if where != IN_INDEX}
         sources = {**self.replayed.vectors, **served}
         sources.update({name: self.replayed.vectors[name] for name in self.replayed.certain})
-        return self._gather(sources, self.rows if ids is None else ids)
+        return self._gather(sources, self.rows if ids is None else ids, self.salvaged)
 
     def served_vectors(
         self, ids: Iterable[str] | None = None, *, as_stored: bool = False
@@ -154,21 +173,28 @@ class CollectionSurvey:
 
         `as_stored`: what it searches, in cosine space the unit vectors of the index.
         """
-        return self._gather(self.served, self.rows if ids is None else ids, as_stored=as_stored)
+        return self._gather(self.served, self.rows if ids is None else ids, {}, as_stored=as_stored)
 
     def _gather(
-        self, sources: Mapping[str, int], ids: Iterable[str], *, as_stored: bool = False
+        self,
+        sources: Mapping[str, int],
+        ids: Iterable[str],
+        saved: Mapping[str, npt.NDArray[np.float32]],
+        *,
+        as_stored: bool = False,
     ) -> Vectors:
-        picked = [name for name in ids if name in sources]
+        picked = [name for name in ids if name in sources or name in saved]
         matrix = np.zeros((len(picked), self.dimension or 0), dtype=np.float32)
-        at_index = [i for i, name in enumerate(picked) if sources[name] == IN_INDEX]
+        at_index = [i for i, name in enumerate(picked) if sources.get(name) == IN_INDEX]
         if self.segment is not None and at_index:
             cosine = self.collection.settings.space == "cosine"
             matrix[at_index] = self.segment.vectors(
                 (picked[i] for i in at_index), lengths_restored=cosine and not as_stored
             )
         for i, name in enumerate(picked):
-            if sources[name] != IN_INDEX:
+            if name in saved:
+                matrix[i] = saved[name]
+            elif sources[name] != IN_INDEX:
                 vector = decode_vector(self.collection.log[sources[name]], self.dimension)
                 matrix[i] = 0 if vector is None else vector
         return Vectors(tuple(picked), matrix)

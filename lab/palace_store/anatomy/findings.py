@@ -35,7 +35,7 @@ KINDS: dict[str, str] = {
     "segment-missing": "a watermark says that an index was written, but there is none",
     "segment-name": "a segment's id is not a UUID, so no directory is looked for",
     "seq-id-unreadable": "a row's sequence number has a type or length no release writes",
-    "unrecoverable": "rows whose vector is neither in the log nor in an index that can be read",
+    "unrecoverable": "rows whose vector is in no file that can be read",
     "vector-mismatch": "the index answers another vector than the log's last write",
     "vectors-missing": "rows that neither the index nor the log above its watermark answers",
     "watermark-blob": "a BLOB watermark where this schema has integers (S0)",

@@ -42,11 +42,18 @@ def judge(tables: Tables, each: CollectionSurvey, *, deep: bool = True) -> list[
     if each.segment is not None:
         judges.insert(0, iter(each.segment.findings))
         judges.insert(1, _labels(each))
-    return [
-        replace(finding, collection=each.name, sentence=f"{each.name}: {finding.sentence}")
-        for one in judges
-        for finding in one
-    ]
+    return [_of(each, finding) for one in judges for finding in one]
+
+
+def lost(each: CollectionSurvey) -> list[Finding]:
+    """Return what is to be said of vectors that are in no file, once all were looked through."""
+    ids = each.unrecoverable
+    text = f"{len(ids)} of {len(each.rows)} rows have a vector in no file that can be read"
+    return [_of(each, finding) for finding in found("unrecoverable", "damage", text, ids) if ids]
+
+
+def _of(each: CollectionSurvey, finding: Finding) -> Finding:
+    return replace(finding, collection=each.name, sentence=f"{each.name}: {finding.sentence}")
 
 
 def _files(each: CollectionSurvey) -> Iterator[Finding]:
@@ -142,7 +149,7 @@ def _log(each: CollectionSurvey) -> Iterator[Finding]:
 
 
 def _answers(each: CollectionSurvey) -> Iterator[Finding]:
-    missing, extra, lost = each.missing_from_index, each.index_only, each.unrecoverable
+    missing, extra = each.missing_from_index, each.index_only
     overlooked = each.overlooked
     if overlooked:
         text = (
@@ -154,10 +161,6 @@ def _answers(each: CollectionSurvey) -> Iterator[Finding]:
     if missing:
         text = f"{len(missing)} of {len(each.rows)} rows are not findable through the index"
         yield from found("vectors-missing", "damage", text, missing)
-    if lost:
-        what = "a vector neither in the log nor in a readable index"
-        text = f"{len(lost)} of {len(each.rows)} rows have {what}"
-        yield from found("unrecoverable", "damage", text, lost)
     if extra:
         # 0.x does this by itself when an id is deleted, added and deleted within one batch.
         text = f"{len(extra)} ids of the index have no row"

@@ -14,9 +14,10 @@ from pathlib import Path
 from palace_store.anatomy.collection_survey import CollectionSurvey
 from palace_store.anatomy.findings import AnatomyError, Finding
 from palace_store.anatomy.hnsw_files import read_segment
-from palace_store.anatomy.judgement import judge
+from palace_store.anatomy.judgement import judge, lost
 from palace_store.anatomy.records import Collection, Tables, Watermark, is_segment_id
 from palace_store.anatomy.replay import apply_to_index, apply_to_rows, replay_log
+from palace_store.anatomy.salvage import Salvage
 from palace_store.anatomy.sqlite_tables import read_tables
 
 _SET_ASIDE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\..+")
@@ -114,7 +115,11 @@ def _survey(palace: Path, tables: Tables, each: Collection, *, deep: bool) -> Co
             purged=tables.automatically_purge and above is not None,
         ),
     )
-    return replace(result, findings=tuple(judge(tables, result, deep=deep)))
+    result = replace(result, findings=tuple(judge(tables, result, deep=deep)))
+    if not result.unsure:
+        return result
+    result = replace(result, salvaged=Salvage.of(palace, result).vectors(result.unsure))
+    return replace(result, findings=(*result.findings, *lost(result)))
 
 
 def _number(watermark: Watermark | None, otherwise: int | None) -> int:

@@ -21,10 +21,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from palace_store.anatomy import CollectionSurvey, Segment, read_segment
+from palace_store.anatomy.collection_survey import CollectionSurvey
 from palace_store.anatomy.headless import read_without_header
+from palace_store.anatomy.hnsw_files import Segment, read_segment
 from palace_store.anatomy.replay import decode_vector
-from palace_store.quarantine import DRIFT
+
+#: What the published fix puts behind the UUID of a directory that it renames.
+DRIFT = "drift"
 
 #: The length of a stored unit vector differs from 1 by less (measured: 2e-7); of a torn one, more.
 _TOLERANCE = 1e-3
