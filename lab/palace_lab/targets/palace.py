@@ -33,7 +33,7 @@ class PalaceTarget(DrawersTarget):
         super().__init__(context)
         wrong = wrong_variant(context, WRONG)
         if wrong == "trims-too-much":
-            trimming.superseded = lambda log: {each.seq_id for each in log}
+            trimming.superseded = lambda log, _: {each.seq_id for each in log}
         trimming.SLACK_BYTES = int(context.options.get("trim_slack_bytes", trimming.SLACK_BYTES))
         self.store = DrawerStore(
             context.palace,
