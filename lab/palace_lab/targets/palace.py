@@ -6,10 +6,13 @@ which a guard has to fail.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from palace_lab.targets.base import Context, wrong_variant
 from palace_lab.targets.drawers import DrawersTarget
 from palace_lab.workloads.vectors import drawer_number
 from palace_store import trimming
+from palace_store.anatomy.records import LogRecord
 from palace_store.drawers import DrawerStore
 from palace_store.fixes import Fixes
 from palace_store.text_input import EMBEDDING
@@ -26,6 +29,10 @@ class ClientThrashError(Exception):
     """The client was opened anew more often than the plan allows up to this point."""
 
 
+def _every(log: Sequence[LogRecord], _rows: Mapping[str, int | None]) -> set[int]:
+    return {each.seq_id for each in log}
+
+
 class PalaceTarget(DrawersTarget):
     """One `DrawerStore` on one palace."""
 
@@ -33,7 +40,7 @@ class PalaceTarget(DrawersTarget):
         super().__init__(context)
         wrong = wrong_variant(context, WRONG)
         if wrong == "trims-too-much":
-            trimming.superseded = lambda log, _: {each.seq_id for each in log}
+            trimming.superseded = _every
         trimming.SLACK_BYTES = int(context.options.get("trim_slack_bytes", trimming.SLACK_BYTES))
         self.store = DrawerStore(
             context.palace,
