@@ -14,6 +14,8 @@ import hashlib
 import os
 import platform
 import re
+import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -31,6 +33,7 @@ CLONE = LAB.parent
 if str(LAB) not in sys.path:
     sys.path.insert(0, str(LAB))
 
+from palace_lab.called import VARIABLE  # noqa: E402 - see the check above
 from palace_lab.errors import ExitCode, LabError, RefusedError  # noqa: E402 - see the check above
 from palace_lab.provision import buildonce, indexes, uvtool  # noqa: E402 - see the check above
 
@@ -65,6 +68,8 @@ def main(words: list[str]) -> int:
         command = prepare(words)
         if words[0] == "test":
             os.chdir(CLONE)
+        else:
+            os.environ[VARIABLE] = as_typed()
         sys.stdout.flush()
         os.execv(command[0], command)  # noqa: S606 - a program and its words, no shell meant
     except KeyboardInterrupt:
@@ -99,6 +104,13 @@ def prepare(words: list[str]) -> list[str]:
     if words[0] == "test":
         return [str(environment / "bin" / "python"), "-m", "pytest", *TEST_WORDS, *words[1:]]
     return [str(environment / "bin" / "palace-lab"), *words]
+
+
+def as_typed() -> str:
+    """Return what to type to call the lab again the way this was called."""
+    found = shutil.which("python3")
+    usual = found is not None and Path(found).samefile(sys.executable)
+    return shlex.join(["python3" if usual else sys.executable, sys.argv[0]])
 
 
 def environment_key() -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import bootstrap
+from palace_lab.called import VARIABLE, called
 from palace_lab.errors import ExitCode, RefusedError
 from palace_lab.provision import buildonce, uvtool
 
@@ -52,6 +53,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(bootstrap, "PRIVATE", tmp_path / ".palace-lab")
     monkeypatch.setattr(bootstrap, "LOCK", lock)
     monkeypatch.setattr(bootstrap, "PROJECT", project)
+    monkeypatch.setenv(VARIABLE, "")
     monkeypatch.chdir(tmp_path)
 
     def become(program: str, words: list[str]) -> None:
@@ -99,6 +101,23 @@ def test_words_go_to_palace_lab_and_test_goes_to_pytest(clone: Path, installs: l
         bootstrap.main(["test", "-q"])
     python = str(environment / "bin" / "python")
     assert became.value.args[0] == [python, "-m", "pytest", *bootstrap.TEST_WORDS, "-q"]
+
+
+@pytest.mark.parametrize("word", ["run", "test"])
+def test_a_line_to_paste_calls_the_lab_as_it_was_called(
+    clone: Path, installs: list[Path], monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    assert called() == "palace-lab"
+    monkeypatch.setattr(sys, "argv", ["my lab/bootstrap.py", word])
+    other = clone / "python3"
+    other.symlink_to(sys.executable)
+    for path, python in ((str(clone), "python3"), ("/nowhere", sys.executable)):
+        monkeypatch.setenv("PATH", path)
+        with pytest.raises(Exec):
+            bootstrap.main([word])
+        wanted = f"{python} 'my lab/bootstrap.py'" if word == "run" else "palace-lab"
+        assert called() == wanted
+    assert len(installs) == 1
 
 
 def test_it_installs_once_until_lock_or_project_change(clone: Path, installs: list[Path]) -> None:

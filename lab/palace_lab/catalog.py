@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from palace_lab.called import called
 from palace_lab.errors import UsageError
 from palace_lab.scenario import Scenario
 
@@ -116,7 +117,7 @@ def unknown(what: str, name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     close += [each for each in known if name and name in each and each not in close]
     hint = f"; did you mean {', '.join(close[:3])}?" if close else ""
-    return f"there is no {what} named {name!r}{hint} (`palace-lab list` shows all {len(known)})"
+    return f"there is no {what} named {name!r}{hint} (`{called()} list` shows all {len(known)})"
 
 
 def _is_one(path: Path) -> bool:

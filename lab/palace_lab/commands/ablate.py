@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from palace_lab.called import called
 from palace_lab.commands.options import (
     jobs_option,
     offline_option,
@@ -166,7 +167,7 @@ def _tell(
     console.say(f"{sum(spot.tried for spot in found.spots)} trials · {directory.path}", "dim")
     if result.interrupted:
         again = shown_path(directory.path)
-        console.say(f"interrupted; go on: palace-lab ablate --resume {again}", STYLES["bad"])
+        console.say(f"interrupted; go on: {called()} ablate --resume {again}", STYLES["bad"])
         return int(ExitCode.INTERRUPTED)
     if any(spot.red for spot in found.of(CONTROL)):
         return int(ExitCode.VIOLATED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from palace_lab.called import called
 from palace_lab.catalog import find_scenarios, scenarios_directory
 from palace_lab.reported import find_reports, scenarios_of
 
@@ -20,7 +21,7 @@ def list_command() -> None:
         click.echo(f"{each.name:<{width}}  {kind}  {each.sentence}{when}")
     if not reports:
         return
-    click.echo("\nreports, for `palace-lab repro NAME`; in brackets: scenarios of each, for --all")
+    click.echo(f"\nreports, for `{called()} repro NAME`; in brackets: scenarios of each, for --all")
     width = max(len(each.name) for each in reports)
     for report in reports:
         count = len(scenarios_of(report, found))

@@ -19,6 +19,7 @@ import click
 from rich.text import Text
 
 from palace_lab.benchmarks.machine import describe
+from palace_lab.called import called
 from palace_lab.catalog import Listed, find_scenarios, scenarios_directory
 from palace_lab.commands.options import (
     budget_option,
@@ -141,7 +142,7 @@ def repro_command(
             raise directory.broke_off(error, command="repro") from error
         progress.finish(result, directory.path)
     if result.interrupted:
-        console.say(f"go on: palace-lab repro --resume {shown_path(directory.path)}", hang=2)
+        console.say(f"go on: {called()} repro --resume {shown_path(directory.path)}", hang=2)
     if result.rows:  # else it was interrupted, or out of time, before there was anything to tell
         where = shown_path(directory.path / NAME)
         console.say(f"to paste into the report, also in {where}:", "bold")

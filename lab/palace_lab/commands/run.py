@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from palace_lab.called import called
 from palace_lab.commands.options import (
     jobs_option,
     offline_option,
@@ -112,5 +113,5 @@ def run_command(
             for line in github.commands(result, directory.path, scenarios):
                 click.echo(line)
         if result.interrupted:
-            console.say(f"go on: palace-lab run --resume {shown_path(directory.path)}", hang=2)
+            console.say(f"go on: {called()} run --resume {shown_path(directory.path)}", hang=2)
     return int(result.exit_code)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from palace_lab.called import called
 from palace_lab.commands.prepare import chosen, needed, provide, resolve_all, why_no_tracing
 from palace_lab.errors import ExitCode, RefusedError, UsageError
 from palace_lab.judge.night import NightResult
@@ -182,7 +183,7 @@ class Session:
             hang=2,
         )
         if result.interrupted:
-            again = f"palace-lab soak --resume --soak-dir {shown_path(self._folder)}"
+            again = f"{called()} soak --resume --soak-dir {shown_path(self._folder)}"
             console.say(f"interrupted; go on: {again}", STYLES["bad"])
         console.say(line, "bold" if result.exit_code is ExitCode.PROMISED else STYLES["bad"])
 

@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from palace_lab.called import called
 from palace_lab.environments import catalog
 from palace_lab.environments.interpreters import Interpreter, find_interpreter, find_uv
 from palace_lab.errors import RefusedError
@@ -208,5 +209,5 @@ def _verify(environment: Environment) -> None:
     raise RefusedError(
         f"chromadb {environment.release} was installed but does not answer with its version on "
         f"Python {environment.python_version} ({cause}); the environment was removed: make its "
-        f"lock again with `palace-lab envs lock {environment.release}`"
+        f"lock again with `{called()} envs lock {environment.release}`"
     )

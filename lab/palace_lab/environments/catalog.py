@@ -20,6 +20,7 @@ import platformdirs
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from palace_lab.called import called
 from palace_lab.errors import UsageError
 
 LOCKS = Path(__file__).parent / "locks"
@@ -78,7 +79,7 @@ def parse_release(text: str) -> Version:
     except InvalidVersion:
         raise UsageError(
             f"{text!r} is no release of chromadb; write it as a number such as 1.5.9; "
-            "`palace-lab envs list` shows all"
+            f"`{called()} envs list` shows all"
         ) from None
 
 
@@ -95,7 +96,7 @@ def resolve_release(text: str) -> str:
             return release
     raise UsageError(
         f"there is no chromadb {wanted} here; nearest releases with a lock: "
-        f"{', '.join(nearest(wanted, known))}; `palace-lab envs list` shows all"
+        f"{', '.join(nearest(wanted, known))}; `{called()} envs list` shows all"
     )
 
 
@@ -155,7 +156,7 @@ def _noted(word: str) -> str:
         return note.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise UsageError(
-            f"it is not known here which release is {word}; `palace-lab envs lock {word}` asks the "
+            f"it is not known here which release is {word}; `{called()} envs lock {word}` asks the "
             "package index and notes it"
         ) from None
 

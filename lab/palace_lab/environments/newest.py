@@ -15,6 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from palace_lab.called import called
 from palace_lab.environments import catalog, locking
 from palace_lab.environments.interpreters import find_uv
 from palace_lab.errors import RefusedError
@@ -45,7 +46,7 @@ def lock_newest(
             note.unlink(missing_ok=True)
             raise RefusedError(
                 f"the package index has no pre-release of chromadb newer than {found}, its newest "
-                f"release, so nothing can be tested as {word}; `palace-lab envs lock newest` is "
+                f"release, so nothing can be tested as {word}; `{called()} envs lock newest` is "
                 "for that release"
             )
         release = str(found)

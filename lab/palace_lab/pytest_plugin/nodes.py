@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from palace_lab.called import called
 from palace_lab.catalog import load_scenario
 from palace_lab.errors import LabError, RefusedError
 from palace_lab.pytest_plugin.lab import Case, Lab, Settings, Told, records_of, take_over
@@ -109,7 +110,7 @@ class ScenarioItem(pytest.Item):
         if cell is not None and lab is not None:
             place = (cell.listed.name, cell.release, cell.arm.role, len(cell.records))
             if (plan := lab.directory.plan_path(*place)).exists():
-                return f"palace-lab replay {shown_path(plan)}"
+                return f"{called()} replay {shown_path(plan)}"
         settings, here = settings_of(self.config), Path.cwd()
         path = self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
         words = ["pytest", f"{path}::{self.name}", f"--palace-seed={settings.seed}"]

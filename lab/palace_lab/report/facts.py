@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from palace_lab.called import called
 from palace_lab.errors import ExitCode
 from palace_lab.judge.results import ArmResult, Row, RunResult, TrialRecord
 from palace_lab.report.words import (
@@ -149,7 +150,7 @@ def command(arm: ArmResult, directory: Path) -> str:
 
 def replay(trial: TrialRecord, directory: Path) -> str:
     """Return the line that replays one trial."""
-    return f"palace-lab replay {shown_path(directory / trial.plan)}"
+    return f"{called()} replay {shown_path(directory / trial.plan)}"
 
 
 def telling(arm: ArmResult) -> TrialRecord | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from palace_lab.called import called
 from palace_lab.errors import ExitCode
 from palace_lab.judge.night import NightResult
 from palace_lab.judge.results import RunResult
@@ -84,7 +85,7 @@ def ledger_page(entries: Sequence[Entry], folder: Path) -> str:
         "|---|---:|---|---|---:|---:|---:|---|",
     ]
     for each in entries:
-        again = f"`palace-lab replay {shown_path(folder / each.plan)}`" if each.plan else "-"
+        again = f"`{called()} replay {shown_path(folder / each.plan)}`" if each.plan else "-"
         cells = [
             escape(_name(each)),
             str(each.count),

@@ -19,6 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from palace_lab.called import called
 from palace_lab.errors import LabError, UsageError
 
 RESULTS = "results.jsonl"
@@ -99,7 +100,7 @@ class RunDirectory:
             remedy = "allow more open files (ulimit -n)"
         return LabError(
             f"the run broke off: {where}: {error.strerror}; what was decided is in {self.path}: "
-            f"{remedy}, then: palace-lab {again or f'{command} --resume {self.path}'}"
+            f"{remedy}, then: {called()} {again or f'{command} --resume {self.path}'}"
         )
 
     def relative(self, path: Path) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from palace_lab.called import called
 from palace_lab.report.words import shown_path
 
 #: Kinds of finding beside those of `palace_store.anatomy.KINDS`.
@@ -45,8 +46,8 @@ class Advice:
     def command(self, palace: Path) -> str:
         """Return a command to paste: the scenario, else all that is known of the finding."""
         if self.scenario:
-            return f"palace-lab run {self.scenario}"
-        return f"palace-lab diagnose {shown_path(palace)} --json"
+            return f"{called()} run {self.scenario}"
+        return f"{called()} diagnose {shown_path(palace)} --json"
 
 
 #: What has other findings of the same collection follow, the strongest first.

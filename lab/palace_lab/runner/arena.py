@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import final
 
+from palace_lab.called import called
 from palace_lab.environments import Environment
 from palace_lab.errors import RefusedError
 from palace_lab.plan.model import OWN
@@ -106,7 +107,7 @@ class Arena:
         if release not in self._pythons:
             raise RefusedError(
                 f"this run has no environment for chromadb {release}; "
-                f"build it with: palace-lab envs build {release}"
+                f"build it with: {called()} envs build {release}"
             )
         if self._forking:
             return self._hosts[release]
