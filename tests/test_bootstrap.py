@@ -244,7 +244,7 @@ def test_the_script_can_be_read_by_a_python_too_old_for_it() -> None:
     imported = [node for node in before if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert len(imported) == len(before) - 1
     names = {name.name for node in imported if isinstance(node, ast.Import) for name in node.names}
-    assert names <= {"hashlib", "os", "platform", "re", "sys", "time"}
+    assert names <= {"hashlib", "os", "platform", "re", "shlex", "shutil", "sys", "time"}
 
 
 def test_the_script_runs_with_the_standard_library_alone(tmp_path: Path) -> None:
