@@ -92,8 +92,10 @@ def test_a_command_line_is_understood(command: Command, pytestconfig: pytest.Con
     elif program == "pytest":
         understand_pytest(words, pytestconfig)
     elif program == "pip":
-        assert words == ["install", "-e", ".[dev]"]
-        assert "dev" in metadata.metadata("palace-lab").get_all("Provides-Extra", [])
+        assert words[0] == "install"
+        if words[1:] != ["./lab/palace_store"]:
+            assert words[1:] == ["-e", ".[dev]"]
+            assert "dev" in metadata.metadata("palace-lab").get_all("Provides-Extra", [])
     elif program == "tox":
         assert words[:-1] in (["-e"], ["run", "-e"])
         assert set(words[-1].split(",")) <= tox_environments()
@@ -228,9 +230,11 @@ def options(command: click.Command) -> list[tuple[str, click.Parameter]]:
 def test_every_scenario_is_measured_on_a_page_of_its_system() -> None:
     for listed in SCENARIOS:
         pages = [page for page in PAGES if page.stem.partition("-")[0] == listed.system]
-        assert any(
-            f"`palace-lab run {listed.name}`" in page.read_text("utf-8") for page in pages
-        ), f"no page of {listed.system} has a row for {listed.name}"
+        wanted = f"`palace-lab run {listed.name}`"
+        assert any(wanted in page.read_text("utf-8") for page in pages), (
+            f"{' or '.join(page.name for page in pages)} in docs/ has no row with {wanted}: add one "
+            "with what came of it"
+        )
 
 
 def test_readme_names_for_every_fix_what_the_page_of_the_ablation_names() -> None:

@@ -15,6 +15,7 @@ from palace_lab.commands.bench import bench_command
 from palace_lab.commands.diagnose import diagnose_command
 from palace_lab.commands.hop import hop_command
 from palace_lab.commands.listing import list_command
+from palace_lab.commands.mend import mend_command
 from palace_lab.commands.replay import replay_command
 from palace_lab.commands.repro import repro_command
 from palace_lab.commands.run import run_command
@@ -47,6 +48,7 @@ COMMANDS = (
     bench_command,
     soak_command,
     diagnose_command,
+    mend_command,
     envs,
 )
 for command in COMMANDS:

@@ -25,10 +25,14 @@ KINDS: Mapping[str, str] = {
 }
 
 _COPY = "stop every process that uses the palace and copy its folder first"
+#: What a remedy says where the library can help; a line to paste follows it.
+_MENDED = "have a copy mended"
+_STOP = "stop every process that uses the palace"
 _OPEN = (
-    f"{_COPY}; then open it once with palace_store's DrawerStore, which rebuilds the index from "
-    "what the log and the files surely hold and lists what is lost (docs/s1-index-drift.md)"
+    f"{_STOP}; then {_MENDED}, whose index is rebuilt from what the log and the files "
+    "surely hold, with a list of what is lost (docs/s1-index-drift.md)"
 )
+_MARKS = f"{_STOP}; then {_MENDED}, whose watermarks are put right (docs/s0-stale-server.md)"
 _BACKUP = f"{_COPY}; nothing here mends it: restore the file from a backup"
 _ASK = f"{_COPY}; nothing here mends it by itself: keep the copy and report it"
 _TWO = "two processes wrote the palace at the same time, each its own index over the other's"
@@ -42,6 +46,17 @@ class Advice:
     cause: str
     scenario: str
     remedy: str
+
+    @property
+    def mends(self) -> bool:
+        """Tell whether a mended copy is part of what to do."""
+        return _MENDED in self.remedy
+
+    def mending(self, palace: Path) -> str | None:
+        """Return the command that makes a mended copy, None where that would not help."""
+        copy = palace.with_name(f"{palace.name}.mended")
+        line = f"{called()} mend {shown_path(palace)} --into {shown_path(copy)}"
+        return line if self.mends else None
 
     def command(self, palace: Path) -> str:
         """Return a command to paste: the scenario, else all that is known of the finding."""
@@ -89,6 +104,15 @@ LEFT_OVER = Advice(
     "nothing: no row is missing",
 )
 
+#: What is left where palace_store has put back all that it could, and what that is told by.
+OF_LOST = frozenset({"vectors-missing", "unrecoverable", "index-drift"})
+LOST = Advice(
+    "no file held these vectors any more when palace_store came to make the index anew",
+    "s1/two-writers-alternating",
+    "write the drawers that are named again, from their documents, which are all there; put back "
+    "files of the palace if there is a copy from before",
+)
+
 ADVICE: Mapping[str, Advice] = {
     "segment-missing": Advice(
         "the directory of the index was renamed, as the published quarantine does, or removed",
@@ -119,29 +143,25 @@ ADVICE: Mapping[str, Advice] = {
         "other vectors of the collection were replaced, and the last link to these was lost; or "
         "many vectors are nearly or quite alike, of which chromadb's index links few by itself",
         "s1/replaced-vectors",
-        f"{_COPY}; then open it once with palace_store's DrawerStore, which writes such drawers "
-        "again, 100 at each open; where vectors are alike only others help "
-        "(docs/s1-index-drift.md)",
+        f"{_STOP}; then {_MENDED}, where such drawers are written again, 100 at a time; "
+        "where vectors are alike only others help (docs/s1-index-drift.md)",
     ),
     "watermark-blob": Advice(
         "a process of chromadb 0.x outlived an upgrade to 1.x and went on writing",
         "s0/stale-writer",
-        "stop the old process, it does this again otherwise; copy the folder; then open it once "
-        "with palace_store's DrawerStore, which gives the number its type "
-        "(docs/s0-stale-server.md)",
+        f"stop the old process, it does this again otherwise; then {_MENDED}, where the "
+        "number is given its type (docs/s0-stale-server.md)",
     ),
     "watermark-impossible": Advice(
         "unknown; chromadb passes over changes that it acknowledges",
         "",
-        f"{_COPY}; then open it once with palace_store's DrawerStore, which puts watermarks right "
-        "(docs/s0-stale-server.md)",
+        _MARKS,
     ),
     "watermark-missing": Advice(
         "somebody deleted it, perhaps as a remedy for a BLOB there; chromadb 0.x cannot open the "
         "index then",
         "",
-        f"{_COPY}; then open it once with palace_store's DrawerStore, which puts watermarks right "
-        "(docs/s0-stale-server.md)",
+        _MARKS,
     ),
     "watermark-type": Advice("unknown: no release of chromadb writes this", "", _ASK),
     "quarantined-directories": Advice(
@@ -174,7 +194,8 @@ ADVICE: Mapping[str, Advice] = {
     "change-cut-off": Advice(
         "a process died in the middle of a change",
         "s1/dead-before-telling",
-        "open it once with palace_store's DrawerStore, which finishes or undoes the change",
+        "nothing if a program with palace_store opens it next: that finishes or undoes the change; "
+        f"else {_MENDED}",
     ),
     "release-unknown": Advice("a newer chromadb opened the palace", "", "upgrade palace-lab"),
 }  # fmt: skip

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from palace_lab.errors import UsageError
-from palace_lab.repro.advice import BY_ITSELF, LEFT_OVER, Advice, advise
+from palace_lab.repro.advice import BY_ITSELF, LEFT_OVER, LOST, OF_LOST, Advice, advise
 from palace_lab.repro.facts import Claim, Reading
 from palace_lab.repro.holders import Holders, find_holders
 from palace_lab.repro.reader import ReaderDiedError, read_once
@@ -158,6 +158,16 @@ def _advice(claim: Claim, claims: Sequence[Claim], reading: Reading) -> Advice:
         for aside in reading.set_aside
         if each.name == claim.collection
     )
+    if (
+        claim.kind in OF_LOST
+        and any(
+            each.name == claim.collection and each.lost and each.lost == each.unfindable
+            for each in reading.collections
+        )
+        and reading.store is not None
+        and reading.store.retained
+    ):
+        return LOST
     return advise(claim.kind, others, renamed=renamed)
 
 

@@ -50,4 +50,5 @@ def _finding(finding: Finding, palace: Path) -> dict[str, Any]:
         "scenario": finding.advice.scenario or None,
         "remedy": finding.advice.remedy,
         "command": finding.advice.command(palace),
+        "mend": finding.advice.mending(palace),
     }

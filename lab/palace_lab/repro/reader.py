@@ -49,7 +49,7 @@ def read_once(
     Raises `ReaderDiedError`, `DeadlineError`, `RefusedError` where there is no room for a copy, and
     `LabError` where a writer overtakes every copy.
     """
-    with _scratch() as scratch:
+    with scratch_directory() as scratch:
         paths = os.pathsep.join(os.path.abspath(each) for each in sys.path)  # noqa: PTH100 - "" is here
         words = [str(palace), "copy" if copy else "", str(os.getpid())]
         process = subprocess.Popen(
@@ -59,7 +59,7 @@ def read_once(
             stdout=subprocess.PIPE,
         )
         try:
-            answer = _watch(process, tell, deadline_s)
+            answer = watch(process, tell, deadline_s)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -68,7 +68,8 @@ def read_once(
 
 
 @contextmanager
-def _scratch() -> Iterator[ScratchDirectory]:
+def scratch_directory() -> Iterator[ScratchDirectory]:
+    """Make a directory for temporary files, gone in the end; `RefusedError` where there is none."""
     with ExitStack() as stack:
         try:
             scratch = stack.enter_context(ScratchDirectory())
@@ -80,12 +81,18 @@ def _scratch() -> Iterator[ScratchDirectory]:
         yield scratch
 
 
-def _watch(
-    process: subprocess.Popen[bytes], tell: Callable[[str], None], deadline_s: float
+def watch(
+    process: subprocess.Popen[bytes],
+    tell: Callable[[str], None],
+    deadline_s: float,
+    doing: str = "starting",
 ) -> bytes:
-    """Return the answer, a line of JSON; the lines before it say what is being done."""
+    """Return the answer, a line of JSON; the lines before it say what is being done.
+
+    Raises `DeadlineError`; what becomes of the process is for the caller.
+    """
     until = time.monotonic() + deadline_s
-    doing, answer = "starting", b""
+    answer = b""
     with selectors.DefaultSelector() as selector, process.stdout as said:  # type: ignore[union-attr]  # it is a pipe
         selector.register(said, selectors.EVENT_READ)
         while True:

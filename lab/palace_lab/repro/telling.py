@@ -22,6 +22,7 @@ from palace_lab.repro.facts import Database, Drawers, Mark
 _COLLECTIONS_MAX = 40
 _FINDINGS_MAX = 40
 _HOLDERS_MAX = 10
+_DIRECTORIES_MAX = 8
 _NAME_MAX = 120
 _TONES: dict[str, Tone] = {"damage": "bad", "warning": "told", "note": "quiet"}
 _VERDICTS: dict[str, Tone] = {"damaged": "bad", "in motion": "told", "healthy": "good"}
@@ -29,7 +30,7 @@ _VERDICTS: dict[str, Tone] = {"damaged": "bad", "in motion": "told", "healthy": 
 
 def show(diagnosis: Diagnosis, console: Console) -> None:
     """Print everything there is to say."""
-    console.say(f"{_name(str(diagnosis.palace))}: {_verdict(diagnosis)}", _verdict_style(diagnosis))
+    console.say(f"{_name(str(diagnosis.palace))}: {verdict(diagnosis)}", verdict_style(diagnosis))
     console.say()
     for line in _facts(diagnosis):
         console.say(line, hang=2)
@@ -44,11 +45,13 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
         console.say(f"and {rest} findings more: add --json to see all")
 
 
-def _verdict_style(diagnosis: Diagnosis) -> str:
+def verdict_style(diagnosis: Diagnosis) -> str:
+    """Return how it is shown."""
     return STYLES[_VERDICTS[diagnosis.verdict]]
 
 
-def _verdict(diagnosis: Diagnosis) -> str:
+def verdict(diagnosis: Diagnosis) -> str:
+    """Return the verdict in words, with the number of what stands."""
     times = "read once" if diagnosis.readings == 1 else f"read {diagnosis.readings} times"
     serious = [each for each in diagnosis.findings if each.claim.severity != "note"]
     if diagnosis.verdict == "healthy":
@@ -87,7 +90,9 @@ def _facts(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"and {rest} collections more: add --json to see all"
     for what, names in (("set aside", reading.set_aside), ("of no collection", reading.strays)):
         if names:
-            yield f"directories {what}: {len(names)}, {_name(names[0])}"
+            shown_names = ", ".join(_name(name) for name in names[:_DIRECTORIES_MAX])
+            more = f" and {rest} more" if (rest := len(names) - _DIRECTORIES_MAX) > 0 else ""
+            yield f"directories {what}: {len(names)}, {shown_names}{more}"
 
 
 def _holders(diagnosis: Diagnosis) -> str:
@@ -113,7 +118,9 @@ def _database(each: Database) -> str:
 
 
 def _drawers(each: Drawers) -> Iterator[str]:
-    written = f"index written by {each.index_by}" if each.index_by else "index not written yet"
+    written = "index not written yet" if each.vector_watermark is None else "index not readable"
+    if each.index_by:
+        written = f"index written by {each.index_by}"
     found = "a vector for each of them"
     if each.unfindable:
         found = f"{each.unfindable} rows are not findable, {each.lost} of them lost"
@@ -143,6 +150,8 @@ def _show_claim(finding: Finding, console: Console) -> None:
 def _show_advice(advice: Advice, palace: Path, console: Console) -> None:
     console.say(f"  likely cause: {advice.cause}", hang=4)
     console.say(f"  what to do: {advice.remedy}", hang=4)
+    if mending := advice.mending(palace):
+        console.write(Text(f"    {mending}", "cyan"))
     console.say(
         "  see it happen:" if advice.scenario else "  no scenario shows it; in full:", "dim"
     )
