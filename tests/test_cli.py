@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from palace_lab.errors import ExitCode
+from palace_lab.plan import Plan, dump_plan
 
 CLONE = Path(__file__).resolve().parents[1]
 
@@ -37,6 +38,7 @@ WRONG = {
     "environment that was never made": (["envs", "build", "3.3.3"], "nearest releases"),
     "plan that is not there": (["replay", "nowhere.json"], "cannot read the plan"),
     "plan that is none": (["replay", "broken.json"], "is not a plan"),
+    "folder to keep that is there": (["replay", "good.json", "--keep", "."], "is there already"),
     "plan of another version": (["replay", "future.json"], "a plan of version 99"),
     "run that is none": (["run", "--resume", "."], "no directory of a run"),
     "arm that is not there": (["sweep", "s1/killed-in-pickle", "--arm", "wrong"], "has no arm"),
@@ -50,6 +52,7 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_bad_input_is_one_sentence(case: str, tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_bytes(dump_plan(Plan(steps=())))
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "future.json").write_text('{"version": 99}')
     before = sorted(tmp_path.rglob("*"))

@@ -28,6 +28,8 @@ DATA = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=5,
 )
+ORDINALS = st.integers(1, 2**31)
+SHARES = st.floats(0, 1, exclude_min=True)
 ARGS = st.dictionaries(NAMES, DATA, max_size=3)
 DO = st.builds(steps.Do, NAMES, NAMES, ARGS)
 
@@ -42,11 +44,11 @@ ANY_STEP: dict[type[steps.Step], st.SearchStrategy[Any]] = {
         steps.Alternate, st.lists(NAMES, max_size=3).map(tuple), WHOLE, WHOLE, WHOLE
     ),
     steps.Crash: st.builds(
-        steps.Crash, NAMES, NAMES, NAMES, k=st.none() | WHOLE, at=st.none() | SECONDS
+        steps.Crash, NAMES, NAMES, NAMES, k=st.none() | ORDINALS, at=st.none() | SHARES
     ),
-    steps.Hold: st.builds(steps.Hold, NAMES, NAMES, NAMES, k=WHOLE),
-    steps.Fail: st.builds(steps.Fail, NAMES, NAMES, NAMES, NAMES, WHOLE),
-    steps.Slow: st.builds(steps.Slow, NAMES, NAMES, NAMES, SECONDS, WHOLE),
+    steps.Hold: st.builds(steps.Hold, NAMES, NAMES, NAMES, k=ORDINALS),
+    steps.Fail: st.builds(steps.Fail, NAMES, NAMES, NAMES, NAMES, ORDINALS),
+    steps.Slow: st.builds(steps.Slow, NAMES, NAMES, NAMES, SECONDS, ORDINALS),
     steps.Held: st.builds(steps.Held, NAMES),
     steps.Release: st.builds(steps.Release, NAMES),
     steps.Kill: st.builds(steps.Kill, NAMES),
@@ -87,6 +89,9 @@ PLANS = st.builds(
     reach=st.sampled_from(("all", "any")),
 )
 PLAN = Plan(name="s1/example", seed=7, steps=(steps.write("writer", 300), steps.Close("writer")))
+
+
+CRASH = {"step": "crash", "process": "w", "syscall": "write", "pattern": "*"}
 
 
 # What is written can be read ---------------------------------------------------------------------
@@ -195,6 +200,9 @@ def one_sentence(caught: pytest.ExceptionInfo[UsageError], *words: str) -> None:
         (edited(steps=[{"process": "writer"}]), ["is not a plan", "step", "$.steps[0]"]),
         (edited(steps=[{"step": "kill"}]), ["is not a plan", "process", "$.steps[0]"]),
         (edited(steps=[{"step": "kill", "process": "w", "hard": 1}]), ["hard", "$.steps[0]"]),
+        (edited(steps=[{**CRASH, "at": 2.0}]), ["$.steps[0].at"]),
+        (edited(steps=[{**CRASH, "at": 0}]), ["$.steps[0].at"]),
+        (edited(steps=[{**CRASH, "k": 0}]), ["$.steps[0].k"]),
         (edited(processes=[{"name": "w", "options": 3}]), ["$.processes[0].options"]),
         (edited(shape={"dimensions": 3}), ["dimensions", "$.shape"]),
         (dump_plan(PLAN)[:-20], ["is not a plan"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -9,9 +10,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from palace_lab.catalog import VARIABLE, find_scenarios, select
@@ -526,10 +529,32 @@ def test_one_trial_goes_with_it_in_full(played: Played) -> None:
 
 def test_a_plan_that_is_too_long_is_left_out_and_said_to_be(tmp_path: Path) -> None:
     given = made(tmp_path)
-    (tmp_path / "p").write_text("x" * 20_001)
+    (tmp_path / "p").write_text(json.dumps({"name": "x" * 20_001}))
     text = repro_text(result(arm("off", ["locked"])), given)
     assert "is too long to stand here" in text
     assert "xxx" not in text
+
+
+def test_how_the_trials_ended_and_what_was_shortened_is_said_as_it_was(tmp_path: Path) -> None:
+    given = made(tmp_path)
+    usual = repro_text(result(arm("off", ["locked"] * 5), arm("fixed", ["held"] * 5)), given)
+    assert "An arm has 5 trials" in usual
+    assert "sequential" not in usual
+    assert "shortened" not in usual
+    (tmp_path / "p").write_text('{"time_scale": 0.2}')
+    race = repro_text(result(arm("off", ["locked"] * 6, p=0.5)), given)
+    assert "sequential test" in race
+    assert "shortened to 0.2 of their length" in race
+
+
+def test_what_is_said_first_is_what_the_trial_counts_as(tmp_path: Path) -> None:
+    both = (ViolationRecord("b", "locked", "the lock"), ViolationRecord("a", "phantom", "a ghost"))
+    (trial,) = arm("off", ["locked"]).trials
+    for violations in (both, both[::-1]):
+        told = msgspec.structs.replace(trial, violations=violations)
+        red = replace(arm("off", ["locked"]), trials=(told, told))
+        text = repro_text(result(red), made(tmp_path))
+        assert re.findall(r"off: (the lock|a ghost)", text) == ["the lock", "a ghost"]
 
 
 # For real ----------------------------------------------------------------------------------------

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -27,6 +29,8 @@ from palace_lab.scenario import Scenario
 from palace_lab.targets.base import describe
 from palace_store import errors
 from palace_store.fixes import Fixes
+
+PAGE = Path(__file__).parent.parent / "docs" / "signatures.md"
 
 # Measured with chromadb 0.5.23 to 1.5.9 and SQLite, or quoted from a report.
 REAL = [
@@ -257,3 +261,17 @@ def test_it_is_the_same_in_every_interpreter() -> None:
 
 def test_every_name_that_weighs_is_weighed_once() -> None:
     assert len(signatures._RANK) == len(set(signatures._RANK))
+
+
+def test_the_page_explains_every_name_in_the_order_they_count() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (`[^|]+`) \| ..+ \|$", text, re.MULTILINE)
+    rows = [name for cell in cells for name in re.findall(r"`([a-z-]+)`", cell)]
+    assert sorted(rows) == sorted((known() | NEVER_ACCEPTED) - set(FAMILIES))
+    for one, other in itertools.pairwise(rows):
+        assert leading({one, other}) == one, f"{one} stands before {other}"
+    for family, members_ in FAMILIES.items():
+        (said,) = re.findall(rf"`{family}` is a family.*?\.\n?(?= `hang`)", text, re.DOTALL)
+        assert set(re.findall(r"`([a-z-]+)`", said)) == {family, *members_}
+    (never,) = re.findall(r"(`hang`[^.]*) never count", text)
+    assert set(re.findall(r"`([a-z-]+)`", never)) == NEVER_ACCEPTED

@@ -116,8 +116,8 @@ class Patience:
         times = "once" if attempts == 1 else f"{attempts} times"
         return PalaceLockedError(
             f"database is locked: {self.path} was tried {times} in {waited_s:.2f} s and another "
-            f"process was always in the way ({name}); nothing was written: try again, or end the "
-            "process that holds it"
+            f"connection was always in the way ({name}), of this process or of another; nothing "
+            "was written: try again, or end what holds it"
         )
 
 

@@ -20,7 +20,7 @@ def check(evidence: Evidence) -> list[Violation]:
         if call.phase == "fail" and evidence.plan.process(name).may_refuse:
             continue
         signature = of_error(call.text)
-        sentence = f"process {name}, {call.begin.op} of {call.begin.first}: {call.text}"
+        sentence = f"process {name}, {call.begin.op} number {call.begin.first}: {call.text}"
         violations.setdefault(
             (name, signature),
             Violation("answers", signature, sentence, process=name, time_ns=call.end.time_ns),

@@ -26,7 +26,7 @@ report_dir_option = click.option(
     "--report-dir", type=click.Path(path_type=Path), help="Default: ./reports."
 )
 offline_option = click.option(
-    "--offline", is_flag=True, help="Use only environments that are built already."
+    "--offline", is_flag=True, help="Ask no index: what is built, or uv has cached."
 )
 budget_option = click.option(
     "--budget", metavar="TIME", type=_seconds, help="Begin no trial after this: 90s, 5m, 1h30m."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from palace_lab.commands.prepare import provide, why_no_tracing
-from palace_lab.errors import ExitCode, RefusedError
+from palace_lab.errors import ExitCode, RefusedError, UsageError
 from palace_lab.plan import load_plan, steps
 from palace_lab.plan.model import Plan
 from palace_lab.runner.arena import Arena
@@ -23,10 +24,12 @@ from palace_lab.runner.trial import Trial, run_trial
 def replay_command(plan_file: Path, times: int, keep: Path | None) -> int:
     """Play the plan of a trial again and say what every check found.
 
-    Exits with 0 if everything held, 1 if a check found a contradiction, 6 if a fault was not
-    reached.
+    Exits with 0 if everything held, 1 if a check found a contradiction, which is what the plan of
+    an off arm is for, 3 if the lab itself failed, 6 if a fault was not reached.
     """
     plan = load_plan(plan_file)
+    if keep is not None and os.path.lexists(keep):
+        raise UsageError(f"{keep} is there already: name a folder that is not")
     environments, refused = provide(
         sorted(plan.releases()), lambda text: click.echo(text, err=True)
     )

@@ -105,8 +105,9 @@ def repro_command(
     with ExitStack() as stack:
         progress = stack.enter_context(RunProgress(console))
         _begin(console, report, listed, len(found))
+        of_rows = asked or _releases_of(listed, _built() if offline else ())
         environments, refused = provide(
-            needed(listed, asked or _releases_of(listed)), progress.environment, offline=offline
+            needed(listed, of_rows), progress.environment, offline=offline
         )
         arena = stack.enter_context(Arena(environments, scratch_root=None))
         order = Order(
@@ -126,7 +127,7 @@ def repro_command(
             title=report.title,
             command=_command(report, listed, seed=seed),
             made_with=(
-                *environment_words(environments),
+                *environment_words(environments, used=_with_chromadb(listed)),
                 describe(directory.path),
                 f"{lab_words(_CLONE)}, seed {seed}, {order.jobs} trials at once",
             ),
@@ -177,9 +178,14 @@ def narrowed(
     return kept
 
 
-def _releases_of(listed: Sequence[Listed]) -> list[str]:
+def _with_chromadb(listed: Sequence[Listed]) -> bool:
+    return any(set(each.scenario.releases) - {SQLITE} for each in listed)
+
+
+def _releases_of(listed: Sequence[Listed], built: Sequence[str]) -> list[str]:
+    """Return the releases to have: for rows without chromadb any, out of those built if can be."""
     named = {release for each in listed for release in each.scenario.releases} - {SQLITE}
-    return resolve_all(named) or [RELEASES[-1]]
+    return resolve_all(named) or resolve_all(built)[-1:] or [RELEASES[-1]]
 
 
 def _built() -> list[str]:

@@ -55,7 +55,7 @@ _GB = 1000**3
 @click.option("--notify", help="A command that reads the one line, or has it for its word {}.")
 @click.option("--soak-dir", type=click.Path(path_type=Path), help="Default: ./reports/soak.")
 @click.option("--resume", is_flag=True, help="Go on with the last night if it was cut off.")
-@click.option("--offline", is_flag=True, help="Use only what is built already.")
+@click.option("--offline", is_flag=True, help="Ask no index: what is built, or uv has cached.")
 def soak_command(
     names: tuple[str, ...],
     seconds: float,

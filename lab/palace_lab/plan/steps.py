@@ -10,9 +10,14 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+
+#: Number of a call, counted from 1.
+Ordinal = Annotated[int, msgspec.Meta(ge=1)]
+#: How far into something: above 0, up to 1.
+Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
 class Step(msgspec.Struct, frozen=True, tag_field="step", forbid_unknown_fields=True):
@@ -82,8 +87,8 @@ class Crash(Step, frozen=True, tag="crash"):
     process: str
     syscall: str
     pattern: str
-    k: int | None = None
-    at: float | None = None
+    k: Ordinal | None = None
+    at: Share | None = None
 
 
 class Hold(Step, frozen=True, tag="hold"):
@@ -92,7 +97,7 @@ class Hold(Step, frozen=True, tag="hold"):
     process: str
     syscall: str
     pattern: str
-    k: int = 1
+    k: Ordinal = 1
 
 
 class Fail(Step, frozen=True, tag="fail"):
@@ -105,7 +110,7 @@ class Fail(Step, frozen=True, tag="fail"):
     syscall: str
     pattern: str
     errno: str = "ENOSPC"
-    k: int = 1
+    k: Ordinal = 1
 
 
 class Slow(Step, frozen=True, tag="slow"):
@@ -118,7 +123,7 @@ class Slow(Step, frozen=True, tag="slow"):
     syscall: str
     pattern: str
     seconds: float
-    k: int = 1
+    k: Ordinal = 1
 
 
 class Held(Step, frozen=True, tag="held"):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from palace_lab.called import called
 from palace_lab.errors import ExitCode
-from palace_lab.judge.results import ArmResult, Row, RunResult, TrialRecord
+from palace_lab.judge.results import ArmResult, Row, RunResult, TrialRecord, ViolationRecord
 from palace_lab.report.words import (
     ARM_NAMES,
     EXIT_MEANINGS,
@@ -137,9 +137,14 @@ def sentences(arm: ArmResult) -> list[str]:
     for trial in arm.trials:
         if trial.lab_error not in ("", arm.verdict.reason):
             said.setdefault(f"the lab itself: {one_line(trial.lab_error)}")
-        for violation in trial.violations:
+        for violation in telling_first(trial):
             said.setdefault(f"{one_line(violation.sentence)} [{violation.signature}]")
     return list(said)
+
+
+def telling_first(trial: TrialRecord) -> list[ViolationRecord]:
+    """Return a trial's contradictions, those of the name it counts as before the others."""
+    return sorted(trial.violations, key=lambda each: each.signature != trial.signature)
 
 
 def command(arm: ArmResult, directory: Path) -> str:

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 from collections.abc import Iterator, Mapping
@@ -27,13 +28,13 @@ NAME = "repro.md"
 PLAN_CHARACTERS_MAX = 20_000
 _SAID_MAX = 2
 _MEANINGS: Mapping[Role, str] = {
-    "off": "the fix in question switched off",
+    "off": "the fixes in question switched off, or all of them",
     "wrong": "a deliberately wrong variant, which the check must catch",
     "as-reported": "the fix as the report describes it",
     "fixed": "every fix of the lab's own library on",
 }
 _SEEN: Mapping[Role, str] = {
-    "off": "with the fix switched off it failed as listed in",
+    "off": "with the fixes switched off it failed as listed in",
     "wrong": "a deliberately wrong variant was caught in",
     "as-reported": "with the published fix it failed in",
     "fixed": "with every fix on it failed in",
@@ -140,9 +141,10 @@ def _table(row: Row) -> str:
 
 def _said(arm: ArmResult, made: Reproduction) -> Iterator[str]:
     reason = arm.verdict.reason
-    sentences = [violation.sentence for trial in arm.trials for violation in trial.violations]
-    for sentence in list(dict.fromkeys([*filter(None, [reason]), *sentences]))[:_SAID_MAX]:
-        yield f"{ARM_NAMES[arm.role]}: {_harmless(sentence, made)}"
+    sentences = [each.sentence for trial in arm.trials for each in facts.telling_first(trial)]
+    told = (_harmless(sentence, made) for sentence in [reason, *sentences] if sentence)
+    for sentence in list(dict.fromkeys(told))[:_SAID_MAX]:
+        yield f"{ARM_NAMES[arm.role]}: {sentence}"
 
 
 def _legend(result: RunResult, made: Reproduction) -> str:
@@ -156,13 +158,30 @@ def _legend(result: RunResult, made: Reproduction) -> str:
         how = f"Trials of each arm: {n}, fixed beforehand; the intervals are exact."
     elif n is not None:
         how = f"Of the {n} trials of each arm some were not made; the intervals hold all the same."
+    elif all(arm.verdict.n <= result.trials_off for row in result.rows for arm in row.arms):
+        how = (
+            f"An arm has {result.trials_off} trials, or fewer where the time was over; the "
+            "intervals hold whenever one stops."
+        )
     else:
         how = (
             f"An arm's trials ended when a sequential test had decided, after {result.trials_off} "
             "at the earliest, or when the time was over; the intervals hold whenever one stops."
         )
     legend = f"k/n: failed of tried. {how} Median: seconds a trial."
-    return "\n".join([legend, "", *lines])
+    return "\n".join([legend + _shortened(result, made), "", *lines])
+
+
+def _shortened(result: RunResult, made: Reproduction) -> str:
+    """Return what there is to say of plans that have the library wait less than it would."""
+    trials = [trial for row in result.rows for arm in row.arms for trial in arm.trials]
+    plans = (made.directory / trial.plan for trial in trials if trial.plan)
+    found = (json.loads(plan.read_text(encoding="utf-8")) for plan in plans if plan.is_file())
+    scales = sorted({float(plan.get("time_scale", 1.0)) for plan in found} - {1.0})
+    if not scales:
+        return ""
+    words = " or ".join(f"{scale:g}" for scale in scales)
+    return f" Waits of the library are shortened to {words} of their length (time_scale)."
 
 
 def _made_with(made: Reproduction) -> str:

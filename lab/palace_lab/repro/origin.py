@@ -26,13 +26,21 @@ def lab_words(clone: Path) -> str:
     return f"{version}, commit {commit}{' with changes of its own' if changed else ''}"
 
 
-def environment_words(environments: Iterable[Environment]) -> list[str]:
-    """Return for each environment its chromadb, Python and the SQLite of that Python."""
-    return [
-        f"chromadb {each.release} on Python {each.python_version}, "
-        f"whose sqlite3 module has SQLite {_output([str(each.python), '-c', _SQLITE]) or 'unknown'}"
-        for each in environments
-    ]
+def environment_words(environments: Iterable[Environment], *, used: bool = True) -> list[str]:
+    """Return for each environment its chromadb, Python and the SQLite of that Python.
+
+    `used`: chromadb has a part in what was reproduced; else it is only what else was installed.
+    """
+    found = []
+    for each in environments:
+        sqlite = _output([str(each.python), "-c", _SQLITE]) or "unknown"
+        python = f"Python {each.python_version}"
+        found.append(
+            f"chromadb {each.release} on {python}, whose sqlite3 module has SQLite {sqlite}"
+            if used
+            else f"SQLite {sqlite}, as the sqlite3 module of {python} has it; no chromadb"
+        )
+    return found
 
 
 def _output(command: list[str]) -> str:
