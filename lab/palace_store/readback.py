@@ -29,6 +29,8 @@ from palace_store.retention import database
 
 #: Drawers of one collection that are linked again at one open: as many as a batch of chromadb's.
 RELINKED_MAX = 100
+#: What an index that is made anew has again: the log lacks it, not the index.
+_NOT_MENDED = frozenset({"log-gap"})
 _LOG = logging.getLogger(__name__)
 _SWALLOWER = "chromadb.db.mixins.embeddings_queue"
 
@@ -100,6 +102,7 @@ def read(palace: Path, *, strange: bool = False) -> Reading | None:
         for each in found
         for finding in each.findings
         if finding.severity == "damage"
+        and finding.kind not in _NOT_MENDED
         and (strange or not finding.ids or not each.log_ids.isdisjoint(finding.ids))
     }
     for sentence in bad.values():

@@ -107,7 +107,7 @@ LEFT_OVER = Advice(
 #: What is left where palace_store has put back all that it could, and what that is told by.
 OF_LOST = frozenset({"vectors-missing", "unrecoverable", "index-drift"})
 LOST = Advice(
-    "no file held these vectors any more when palace_store came to make the index anew",
+    "no file held these vectors, or these changes, any more when palace_store came to mend it",
     "s1/two-writers-alternating",
     "write the drawers that are named again, from their documents, which are all there; put back "
     "files of the palace if there is a copy from before",

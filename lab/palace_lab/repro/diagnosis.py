@@ -158,17 +158,18 @@ def _advice(claim: Claim, claims: Sequence[Claim], reading: Reading) -> Advice:
         for aside in reading.set_aside
         if each.name == claim.collection
     )
-    if (
-        claim.kind in OF_LOST
-        and any(
-            each.name == claim.collection and each.lost and each.lost == each.unfindable
-            for each in reading.collections
-        )
-        and reading.store is not None
-        and reading.store.retained
-    ):
+    if reading.store is not None and reading.store.retained and _is_lost(claim, reading):
         return LOST
     return advise(claim.kind, others, renamed=renamed)
+
+
+def _is_lost(claim: Claim, reading: Reading) -> bool:
+    """Tell whether it is about what no file of a palace holds: the log's end, or vectors."""
+    lost = any(
+        each.name == claim.collection and each.lost and each.lost == each.unfindable
+        for each in reading.collections
+    )
+    return claim.kind == "log-gap" or (lost and claim.kind in OF_LOST)
 
 
 def _both(one: Holders, other: Holders) -> Holders:

@@ -111,7 +111,9 @@ class CollectionSurvey:
         """Return the rows below the vector watermark that the pickle has never heard of.
 
         One process cannot do that: it writes the watermark after the pickle. With two, the last
-        one's pickle is joined to the other one's elements (S1).
+        one's pickle is joined to the other one's elements (S1). What the log above the watermark
+        holds is no such row, whatever its number: numbers of a log that had lost its end go on
+        above all watermarks, those of rows stay.
         """
         if self.segment is None or self.segment.index is None:
             return ()
@@ -127,7 +129,9 @@ class CollectionSurvey:
         return tuple(
             name
             for name, seq_id in self.rows.items()
-            if seq_id <= self.vector_start and name not in known
+            if seq_id <= self.vector_start
+            and name not in known
+            and self.served.get(name, IN_INDEX) == IN_INDEX
         )
 
     @property

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from palace_store.anatomy.collection_survey import CollectionSurvey
 from palace_store.anatomy.headless import read_without_header
 from palace_store.anatomy.hnsw_files import Segment, read_segment
-from palace_store.anatomy.replay import decode_vector
+from palace_store.anatomy.replay import IN_INDEX, decode_vector
 
 #: What the published fix puts behind the UUID of a directory that it renames.
 DRIFT = "drift"
@@ -87,7 +87,10 @@ class Salvage:
 def _trusted(each: CollectionSurvey, indexes: list[Segment]) -> bool:
     known = {name for index in indexes for name in index.id_to_label}
     return (
-        all(seq_id > each.vector_start or name in known for name, seq_id in each.rows.items())
+        all(
+            seq_id > each.vector_start or name in known or each.served.get(name, IN_INDEX) >= 0
+            for name, seq_id in each.rows.items()
+        )
         and not _DISTRUST & {finding.kind for finding in each.findings}
         and all(
             index.header is None or index.header.dimension == each.dimension for index in indexes
