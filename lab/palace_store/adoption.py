@@ -4,7 +4,8 @@ Alone in the palace and before any client: when the library first comes to it, a
 another program has written its index. The vectors that are only in index files are put into the log
 with sequence numbers that were purged, if it can be the row's own: below everything the log still
 has of that collection, and not above its watermarks, so that chromadb reads them only when an index
-is rebuilt. One transaction, and the palace is not said to be retained until its log has been read
+is rebuilt. A record that has a vector of that row, and may be ignored, is made one that holds. One
+transaction, and the palace is not said to be retained until its log has been read
 again: a death at any point leaves work that is simply done again.
 
 With `salvage`, what is torn is put back as far as a file surely holds it, and the rest is listed:
@@ -20,9 +21,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from palace_store import watermarks
 from palace_store.anatomy import AnatomyError, CollectionSurvey, survey
-from palace_store.anatomy.records import UPDATE, UPSERT, decode_seq_id
+from palace_store.anatomy.records import ADD, UPDATE, UPSERT, LogRecord, decode_seq_id
 from palace_store.anatomy.salvage import Salvage
 from palace_store.retention import database, finish_database, stop_purging
 
@@ -119,7 +123,11 @@ def _put_back(
     numbers = _Numbers(connection, each)
     topic = _topic(connection, each.collection.id)
     found = Salvage.of(palace, each).vectors(wanted)
+    first = {record.id: record for record in reversed(log) if record.vector_bytes}
     for name, vector in found.items():
+        if name in first:
+            _let_it_hold(connection, first[name], vector)
+            continue
         number = numbers.take(each.rows[name])
         if number is None:
             raise _DoubtfulError(f"{each.name!r} has more rows than purged log records")
@@ -130,6 +138,24 @@ def _put_back(
         )
     _raise_watermarks(connection, each, numbers.highest)
     return tuple(name for name in wanted if name not in found)
+
+
+def _let_it_hold(
+    connection: sqlite3.Connection, record: LogRecord, vector: npt.NDArray[np.float32]
+) -> None:
+    """Make an insertion of the first record of a row in the log that has a vector.
+
+    An update gets none before it, so that chromadb would ignore it; an addition may have been
+    ignored, and then `vector` is what the row had.
+    """
+    connection.execute(
+        "UPDATE embeddings_queue SET operation = ? WHERE seq_id = ?", (UPSERT, record.seq_id)
+    )
+    if record.operation == ADD:
+        connection.execute(
+            "UPDATE embeddings_queue SET vector = ?, encoding = 'FLOAT32' WHERE seq_id = ?",
+            (vector.astype("<f4").tobytes(), record.seq_id),
+        )
 
 
 class _Numbers:

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from chromadb.errors import InternalError
 
 from palace_store.anatomy import Vectors
+from palace_store.anatomy.judgement import LENGTH_END
 from palace_store.client import Seat, beside_graph, existing, in_parts, present, queries_in_parts
 from palace_store.replacements import NEAREST, WHOLE
 
@@ -179,7 +180,15 @@ def _vectors(found: Any, ids: Sequence[str] | None) -> Vectors:
                 rows += _paired(found, [name]) or []
         else:
             rows += paired
-    return _gathered(rows)
+    return _gathered([row for row in rows if _has_length(row[1])])
+
+
+def _has_length(vector: Vector) -> bool:
+    """Tell whether chromadb can compute with a vector that a torn length.bin may have stretched.
+
+    Such a one is found by no search, and written again it would become NaN.
+    """
+    return bool(np.linalg.norm(np.asarray(vector, dtype=np.float64)) < LENGTH_END)  # NaN is not
 
 
 def _paired(found: Any, ids: list[str] | None) -> list[tuple[str, Vector]] | None:

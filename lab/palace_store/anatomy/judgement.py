@@ -23,6 +23,9 @@ from palace_store.anatomy.watermark_judgement import watermarks
 #: length (measured: 2e-7 at 16 dimensions).
 _TOLERANCE = 1e-4
 
+#: No length is as much as the root of the largest float32: chromadb adds up squares in those.
+LENGTH_END = 1.85e19
+
 #: Vectors compared at a time: 25 MB of 384 dimensions.
 _BLOCK = 4096
 
@@ -109,12 +112,12 @@ def _lengths(each: CollectionSurvey) -> Iterator[Finding]:
     segment = each.segment
     if segment is None or each.collection.settings.space != "cosine":
         return
-    usable = np.isfinite(segment.lengths)
+    usable = (segment.lengths >= 0) & (segment.lengths < LENGTH_END)  # of NaN neither holds
     torn = tuple(
         name for name, at in segment.located.items() if at < len(usable) and not usable[at]
     )
     if torn:
-        text = f"length.bin holds no number for {len(torn)} vectors"
+        text = f"length.bin holds no length for {len(torn)} vectors"
         yield from found("index-torn", "damage", text, torn)
 
 

@@ -31,6 +31,8 @@ DRIFT = "drift"
 
 #: The length of a stored unit vector differs from 1 by less (measured: 2e-7); of a torn one, more.
 _TOLERANCE = 1e-3
+#: Beyond these a length, squared, is no number of float32 any more, so that chromadb kept none.
+_LENGTH_MIN, _LENGTH_MAX = 1e-18, 1e18
 _DISTRUST = frozenset({"vector-mismatch", "dimension-mismatch"})
 
 
@@ -115,5 +117,6 @@ def _intact(index: Segment, name: str, *, cosine: bool) -> npt.NDArray[np.float3
     if abs(float(np.linalg.norm(stored)) - 1) > _TOLERANCE:
         return None
     restored: npt.NDArray[np.float32] = index.vectors([name], lengths_restored=True)[0]
-    usable = np.isfinite(restored).all() and np.any(restored)
+    length = float(np.dot(restored.astype(np.float64), stored.astype(np.float64)))
+    usable = _LENGTH_MIN < length < _LENGTH_MAX
     return restored if usable else stored  # a torn length takes no direction away
