@@ -389,9 +389,14 @@ def real_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("release", ["0.6.3", "1.5.9"])
 def test_a_real_environment_stores_and_finds_a_drawer(
-    release: str, real_home: Path, tmp_path: Path
+    release: str, real_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = build.ensure(release, home=real_home)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setenv("TMPDIR", str(temporary))
+        environment = build.ensure(release, home=real_home)
+    assert list(temporary.iterdir()) == []
     program = (
         "import chromadb, sys; from chromadb.config import Settings\n"
         "client = chromadb.PersistentClient(sys.argv[1], Settings(anonymized_telemetry=False))\n"

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,15 +190,18 @@ def _verify(environment: Environment) -> None:
     # The rest of the workers' imports are there so that their bytecode is compiled now, once.
     program = "import chromadb, dill, multiprocess, numpy; print(chromadb.__version__)"
     try:
-        result = subprocess.run(
-            [str(environment.python), "-I", "-c", program],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=VERIFY_SECONDS_MAX,
-            cwd=environment.directory,
-        )
+        # onnxruntime leaves a file in the directory for temporary files.
+        with tempfile.TemporaryDirectory(prefix="palace-lab-") as scratch:
+            result = subprocess.run(
+                [str(environment.python), "-I", "-c", program],
+                env={**os.environ, "TMPDIR": scratch},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=VERIFY_SECONDS_MAX,
+                cwd=environment.directory,
+            )
     except subprocess.TimeoutExpired:
         cause = f"no answer within {VERIFY_SECONDS_MAX:.0f} s"
     else:
