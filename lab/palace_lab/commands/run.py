@@ -100,8 +100,8 @@ def run_command(
         try:
             result = Campaign(arena, order, directory, progress).run(previous)
             write_page(result, directory.path)
-            write_summary(result, directory.path)
             write_junit(result, directory.path)
+            write_summary(result, directory.path)  # which names the files that are there
         except OSError as error:
             raise directory.broke_off(error, command="run") from error
         progress.finish(result, directory.path)

@@ -91,8 +91,8 @@ class Controller:
         self._results.close()
         result = self._result = self._judged(interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
         write_page(result, self.directory.path)
-        write_summary(result, self.directory.path)
         write_junit(result, self.directory.path)
+        write_summary(result, self.directory.path)  # which names the files that are there
         only_ours = (
             exitstatus == pytest.ExitCode.TESTS_FAILED and session.testsfailed == self._failed
         )
