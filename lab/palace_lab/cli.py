@@ -28,13 +28,13 @@ from palace_lab.errors import ExitCode, LabError
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="palace-lab")
 def palace_lab() -> None:
-    r"""Break local-first memory stores on purpose, and judge what their fixes are worth.
+    """Break local-first memory stores on purpose, and judge what their fixes are worth.
 
     \b
     Exit codes: 0 all as promised · 1 a fixed arm was violated · 2 usage or bad input ·
     3 unknown · 4 hang · 5 leak · 6 vacuous or not reproduced · 7 environment refused ·
     8 gone · 130 interrupted.
-    """
+    """  # noqa: D301  (click wants the character itself)
 
 
 COMMANDS = (

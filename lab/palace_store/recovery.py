@@ -17,6 +17,7 @@ from pathlib import Path
 
 from palace_store import adoption, trimming
 from palace_store.anatomy import AnatomyError, survey
+from palace_store.anatomy.records import DELETE
 from palace_store.client import Client, names_of
 from palace_store.errors import IndexDamagedError
 from palace_store.quarantine import REBUILT, TORN, set_aside
@@ -144,11 +145,13 @@ def _vector_segments(
 
 
 def _rows_without_log(connection: sqlite3.Connection, collection: str) -> list[str]:
-    """Return the ids of rows whose vector no record of the log holds."""
+    """Return the ids of rows whose vector no record of the log holds, or none since a deletion."""
     rows = connection.execute(
         "SELECT e.embedding_id FROM embeddings e JOIN segments s ON e.segment_id = s.id "
         "WHERE s.collection = ? AND e.embedding_id NOT IN (SELECT id FROM embeddings_queue "
-        "WHERE topic LIKE '%/' || ? AND vector IS NOT NULL) ORDER BY e.id",
-        (collection, collection),
+        "WHERE topic LIKE '%/' || ? GROUP BY id "
+        "HAVING max(CASE WHEN vector IS NULL THEN -1 ELSE seq_id END) "
+        "> max(CASE operation WHEN ? THEN seq_id ELSE -1 END)) ORDER BY e.id",
+        (collection, collection, DELETE),
     ).fetchall()
     return [str(row[0]) for row in rows]

@@ -66,8 +66,8 @@ def heal(palace: Path) -> tuple[str, ...]:
             )
         ]
         lowest = 0 if integer else 1
-        top = last
-        if not all(0 <= mark.value <= last for mark in marks):
+        top, missing = last, _missing(connection, palace)
+        if missing or not all(0 <= mark.value <= last for mark in marks):
             top = max(last, _highest_row(connection))
             _go_on_above(connection, top, last)
         for mark in marks:
@@ -82,7 +82,7 @@ def heal(palace: Path) -> tuple[str, ...]:
             write(connection, mark.segment, value if value >= lowest else None)
             if not believed and mark.scope == "VECTOR":
                 doubtful.add(mark.name)
-        for mark in _missing(connection, palace):
+        for mark in missing:
             value = _read_so_far(connection, mark)
             if value < lowest:
                 doubtful.add(mark.name)
@@ -156,11 +156,35 @@ def _read_so_far(connection: sqlite3.Connection, mark: _Mark) -> int:
 
 
 def _go_on_above(connection: sqlite3.Connection, top: int, last: int) -> None:
-    """Let the log's numbers be above `top`: also of records no segment has read for that reason."""
+    """Let the log's numbers be above `top`: also of records no segment has read for that reason.
+
+    What rows show to have been read stays: read again, a log that has lost its end would take
+    rows back to what they were, or away.
+    """
     if top > last:
-        connection.execute("UPDATE embeddings_queue SET seq_id = seq_id + ?", (top,))
+        connection.execute(
+            "UPDATE embeddings_queue SET seq_id = seq_id + ? WHERE seq_id > ?",
+            (top, _last_read(connection)),
+        )
         connection.execute(
             "INSERT OR IGNORE INTO embeddings_queue (seq_id, operation, topic, id) "
             "VALUES (?, ?, 'persistent://default/default/none', '')",
             (top, DELETE),
         )
+
+
+def _last_read(connection: sqlite3.Connection) -> int:
+    """Return the highest number that a record of the log shares with its row; 0 if none does."""
+    rows = {
+        (collection, name): decode_seq_id(stored)
+        for collection, name, stored in connection.execute(
+            "SELECT s.collection, e.embedding_id, e.seq_id FROM embeddings e "
+            "JOIN segments s ON s.id = e.segment_id"
+        )
+    }
+    for number, topic, name in connection.execute(
+        "SELECT seq_id, topic, id FROM embeddings_queue ORDER BY seq_id DESC"
+    ):
+        if rows.get((str(topic).rpartition("/")[2], name)) == number:
+            return int(number)
+    return 0

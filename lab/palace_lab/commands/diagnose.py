@@ -25,7 +25,7 @@ EXIT_CODES: dict[Verdict, ExitCode] = {
 @click.argument("palace", type=click.Path(path_type=Path), metavar="PATH")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (docs/diagnose.md).")
 def diagnose_command(palace: Path, as_json: bool) -> int:
-    r"""Say what is wrong with a palace, and what to do; nothing in it is changed.
+    """Say what is wrong with a palace, and what to do; nothing in it is changed.
 
     Any palace of chromadb 0.4.24 or later, also one in use. Needs no chromadb.
 
@@ -33,7 +33,7 @@ def diagnose_command(palace: Path, as_json: bool) -> int:
     Exit codes: 0 healthy · 1 damaged · 2 not a palace, or it may not be read ·
     3 in motion or not to be read now: nothing can be said · 4 it took too long ·
     7 no room for a copy of what must be copied.
-    """
+    """  # noqa: D301  (click wants the character itself)
     with Patience() as patience:
         found = diagnose(palace, tell=patience.tell)
     if as_json:

@@ -35,7 +35,7 @@ _IDS_MAX = 5
 @click.option("--release", default="", help="The chromadb that your program has, such as 1.5.9.")
 @offline_option
 def mend_command(palace: Path, into: Path, release: str, *, offline: bool) -> int:
-    r"""Make a copy of a palace and mend that with palace_store; the palace itself is only read.
+    """Make a copy of a palace and mend that with palace_store; the palace itself is only read.
 
     Every vector that the log or any file still holds comes back; what is lost is listed. Without
     --release the copy is opened with the newest chromadb whose tables are the palace's own.
@@ -44,7 +44,7 @@ def mend_command(palace: Path, into: Path, release: str, *, offline: bool) -> in
     Exit codes: 0 the copy is healthy, or the palace was and there is no copy · 1 something is left
     that nothing mends · 2 not a palace, in use, or no release to mend it with · 3 the mending
     process was refused or died · 4 it took too long · 7 no room for the copy, or no environment.
-    """
+    """  # noqa: D301  (click wants the character itself)
     console = Console()
     with Patience() as patience:
         before = diagnose(palace, tell=patience.tell)
@@ -131,7 +131,7 @@ def _show(before: Diagnosis, after: Diagnosis, mended: Mended, console: Console)
     console.say(f"{_name(after.palace)}: {verdict(after)}", verdict_style(after))
     healthy = after.verdict == "healthy"
     if not healthy:
-        console.say("what is left, and what to do about it:")
+        console.say("what is left, and what to do about it (with every id: --json):")
         console.say(f"  {called()} diagnose {shown_path(after.palace)}", "cyan")
     console.say(f"{_name(before.palace)} is as it was", STYLES["quiet"])
     return ExitCode.PROMISED if healthy else ExitCode.VIOLATED

@@ -86,7 +86,10 @@ def repro_text(result: RunResult, made: Reproduction) -> str:
         *(part for row in result.rows for part in _row(row, made)),
         _legend(result, made),
         _made_with(made),
-        f"The same again, in a checkout of the lab:\n\n{_fenced(made.command, 'sh')}",
+        (
+            f"The same again, in a checkout of Palace Lab (`python3 lab/bootstrap.py` in place of "
+            f"`palace-lab` where that is not installed):\n\n{_fenced(made.command, 'sh')}"
+        ),
         _one_trial(result, made),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

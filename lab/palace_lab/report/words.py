@@ -165,7 +165,8 @@ def shown_path(path: Path) -> str:
     """Return a path as a user would type it: from here if it is below, quoted for a shell."""
     absolute, here = os.path.abspath(path), os.getcwd()  # noqa: PTH100, PTH109 - a symlink such as `latest` stays as it was typed
     inside = os.path.commonpath((absolute, here)) == here
-    return shlex.quote(os.path.relpath(absolute, here) if inside else absolute)
+    shown = os.path.relpath(absolute, here) if inside else absolute
+    return shlex.quote(f"./{shown}" if shown.startswith("-") else shown)  # no option
 
 
 def without_paths(text: str, private: Iterable[Path] = ()) -> str:

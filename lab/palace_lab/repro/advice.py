@@ -7,6 +7,7 @@ palace before it was copied.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,9 @@ class Advice:
 
     def mending(self, palace: Path) -> str | None:
         """Return the command that makes a mended copy, None where that would not help."""
-        copy = palace.with_name(f"{palace.name}.mended")
+        names = (f"{palace.name}.mended{number}" for number in ("", *range(2, 1000)))
+        free = (palace.with_name(name) for name in names)
+        copy = next((each for each in free if not os.path.lexists(each)), palace)
         line = f"{called()} mend {shown_path(palace)} --into {shown_path(copy)}"
         return line if self.mends else None
 
@@ -109,7 +112,7 @@ OF_LOST = frozenset({"vectors-missing", "unrecoverable", "index-drift"})
 LOST = Advice(
     "no file held these vectors, or these changes, any more when palace_store came to mend it",
     "s1/two-writers-alternating",
-    "write the drawers that are named again, from their documents, which are all there; put back "
+    "write the drawers that are named (all of them: --json) again, from their documents; put back "
     "files of the palace if there is a copy from before",
 )
 

@@ -63,7 +63,8 @@ def verdict(diagnosis: Diagnosis) -> str:
         )
     stand = sum(each.stands for each in serious)
     moving = f", {len(serious) - stand} more in motion" if stand < len(serious) else ""
-    return f"damaged, {stand} findings{moving} ({times})"
+    findings = "1 finding" if stand == 1 else f"{stand} findings"
+    return f"damaged, {findings}{moving} ({times})"
 
 
 def _facts(diagnosis: Diagnosis) -> Iterator[str]:
@@ -121,7 +122,7 @@ def _drawers(each: Drawers) -> Iterator[str]:
     written = "index not written yet" if each.vector_watermark is None else "index not readable"
     if each.index_by:
         written = f"index written by {each.index_by}"
-    found = "a vector for each of them"
+    found = "a vector for each of them" if each.rows else "nothing to find"
     if each.unfindable:
         found = f"{each.unfindable} rows are not findable, {each.lost} of them lost"
     dimension = "no vector yet" if each.dimension is None else f"{each.dimension} dimensions"

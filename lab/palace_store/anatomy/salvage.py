@@ -4,6 +4,8 @@ For a palace whose log was purged: what the log lacks may be in the index, torn 
 directory that the published fix renamed (`<uuid>.drift-*`). Rules:
 - The log wins. An addition in it counts only if it cannot have been ignored, because the id was
   there already: no index knows the id, or the row's last change is that addition.
+- A row that the log deletes, and has no vector of since, was written again by a change that the log
+  has lost: the vector an index may still have is of before.
 - From an index come the vectors of labels that its pickle knows, be the rest of it torn, or its
   header gone.
 - An index that two processes wrote gives vectors of other ids, without any sign in them (of 105 to
@@ -24,6 +26,7 @@ import numpy.typing as npt
 from palace_store.anatomy.collection_survey import CollectionSurvey
 from palace_store.anatomy.headless import read_without_header
 from palace_store.anatomy.hnsw_files import Segment, read_segment
+from palace_store.anatomy.records import DELETE
 from palace_store.anatomy.replay import IN_INDEX, decode_vector
 
 #: What the published fix puts behind the UUID of a directory that it renames.
@@ -62,9 +65,10 @@ class Salvage:
     def vectors(self, names: Iterable[str]) -> Mapping[str, npt.NDArray[np.float32]]:
         """Return what was written last for these rows, without those whose vector is lost."""
         each, found = self.each, {}
+        deleted = {record.id for record in each.collection.log if record.operation == DELETE}
         for name in names:
             vector = self._from_log(name)
-            for index in () if vector is not None else self.indexes:
+            for index in () if vector is not None or name in deleted else self.indexes:
                 if name in index.located:
                     vector = _intact(index, name, cosine=each.collection.settings.space == "cosine")
                 if name in index.id_to_label:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from palace_store.anatomy.collection_survey import CollectionSurvey
-from palace_store.anatomy.findings import Finding, found
+from palace_store.anatomy.findings import Finding, Severity, found
 from palace_store.anatomy.records import Tables, Watermark
 
 #: More records than any palace has seen; what a misread BLOB turns into is far above it.
@@ -25,12 +25,17 @@ def watermarks(tables: Tables, each: CollectionSurvey) -> Iterator[Finding]:
     if below is not None and below.value is not None and below.value < _SEQ_ID_LIMIT:
         top = max(top, below.value)
     yield from _watermark("vector", each.vector_watermark, top, tables, judged=True)
+    # 1.x goes on without: it reads the log that is there once more.
+    severity: Severity = "damage" if tables.era == "blob" else "note"
+    if below is None and each.collection.row_ids:
+        text = f"{len(each.collection.row_ids)} rows were written, and no watermark says so"
+        yield from found("watermark-missing", "note", text)
     index = each.segment.index if each.segment is not None else None
-    if index is None or each.vector_watermark is not None or tables.era != "blob":
+    if index is None or each.vector_watermark is not None:
         return
     if index.max_seq_id is None and index.id_to_label:  # up to 0.5 it is there
         text = f"an index of {len(index.id_to_label)} vectors was written, and no watermark says so"
-        yield from found("watermark-missing", "damage", text)
+        yield from found("watermark-missing", severity, text)
 
 
 def _watermark(
