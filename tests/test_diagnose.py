@@ -601,7 +601,9 @@ def test_nothing_stays_behind_not_even_after_an_interrupt(palace: Path, tmp_path
         "r+b"
     ) as handle:  # a sparse giant: the copy cannot be done when the signal comes
         handle.truncate(8 << 30)
-    code = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
+    # What a shell starts in the background is born deaf to this signal, and so are its children.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "diagnose", str(palace)],
         env={**os.environ, "TMPDIR": str(scratch)},

@@ -247,7 +247,7 @@ def test_closing_is_not_held_up_by_a_reader_or_writer(tmp_path: Path) -> None:
 
 
 SERVER = """
-import signal, sys, threading
+import os, signal, sys, threading
 from pathlib import Path
 from palace_store.fixes import Fixes
 from palace_store.triples import TripleStore
@@ -255,7 +255,8 @@ from palace_store.triples import TripleStore
 how = sys.argv[3]
 if how == "chained":
     def before(number, frame):
-        print("mine", number, flush=True)
+        # No print: the signal may come while the one of "added" has not returned yet.
+        os.write(1, f"mine {number}\\n".encode())
         raise SystemExit(7)
     signal.signal(signal.SIGTERM, before)
 store = TripleStore(Path(sys.argv[1]), fixes=Fixes.parse(sys.argv[2].split()))
