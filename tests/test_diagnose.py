@@ -38,6 +38,7 @@ sys.path.append(str(Path(__file__).parent / "entries"))
 from dead_writers import HOT_JOURNAL
 from harm import cut_off
 from nobody import as_nobody, only_root, open_place
+from whole_runs import INTERRUPTIBLE, START
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 MANIFEST: dict[str, Any] = json.loads((FIXTURES / "manifest.json").read_text())
@@ -601,11 +602,8 @@ def test_nothing_stays_behind_not_even_after_an_interrupt(palace: Path, tmp_path
         "r+b"
     ) as handle:  # a sparse giant: the copy cannot be done when the signal comes
         handle.truncate(8 << 30)
-    # What a shell starts in the background is born deaf to this signal, and so are its children.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code += "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "diagnose", str(palace)],
+        [sys.executable, "-c", INTERRUPTIBLE + START, "diagnose", str(palace)],
         env={**os.environ, "TMPDIR": str(scratch)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from palace_store.anatomy import survey
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import RELEASES, Bench, Told, host_of
+from store_bench import Bench, Told, set_aside, wrong_at_rest
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
@@ -28,15 +28,6 @@ COUNT = 43
 KNOWN = {f"drawer-{number:04d}" for number in range(COUNT)}
 #: Bytes of header.bin: the entry of every search, and fields nothing works without.
 ENTRY, VERSION, CAPACITY, ELEMENTS, LABEL = 56, 0, 12, 20, 36
-
-
-@pytest.fixture(scope="module", params=RELEASES)
-def bench(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bench]:
-    scratch = tmp_path_factory.mktemp("bench")
-    with host_of(request.param, scratch) as host:
-        yield Bench(request.param, host, scratch)
 
 
 @pytest.fixture(scope="module")
@@ -148,10 +139,6 @@ def marked(palace: Path, how: str, log: str = "as it was") -> None:
         connection.execute(LOGS[log])
 
 
-def set_aside(palace: Path) -> list[str]:
-    return sorted(path.name for path in palace.glob("*-*.*"))
-
-
 def at_rest(worker: Told, palace: Path) -> None:
     """Check that all has been done that can be: nothing is made anew, or wrong but what is lost."""
     lost = worker.do("unfindable")
@@ -162,10 +149,7 @@ def at_rest(worker: Told, palace: Path) -> None:
         worker.do("close")
         assert set_aside(palace) == before
     (each,) = survey(palace).collections
-    wrong = {finding.kind for finding in each.findings if finding.severity == "damage"}
-    assert wrong <= ({"vectors-missing", "unrecoverable", "index-drift"} if lost else set()) | {
-        "log-gap"
-    }, wrong
+    assert wrong_at_rest(each, lost) == set()
 
 
 def seen_twice(worker: Told) -> list[str]:

@@ -11,7 +11,7 @@ import random
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,12 @@ import pytest
 from palace_store.anatomy import survey
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import RELEASES, Bench, Told, host_of
+from store_bench import Bench, Told, set_aside, wrong_at_rest
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 OLD = ("0.4.24", "0.5.23", "0.6.3", "1.0.21", "1.3.7", "1.5.9")
-#: What may be wrong with a palace at rest: what is in no file stays lost, and a log stays cut.
-LOST = {"vectors-missing", "unrecoverable", "index-drift"}
 STATEMENTS = {
     "watermarks 0": (
         "UPDATE max_seq_id SET seq_id = CASE typeof(seq_id) WHEN 'blob' THEN zeroblob(8) ELSE 0 END"
@@ -49,15 +47,6 @@ STATEMENTS = {
 
 def key(release: str) -> tuple[int, ...]:
     return tuple(map(int, release.split(".")))
-
-
-@pytest.fixture(scope="module", params=RELEASES)
-def bench(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bench]:
-    scratch = tmp_path_factory.mktemp("bench")
-    with host_of(request.param, scratch) as host:
-        yield Bench(request.param, host, scratch)
 
 
 def bytes_changed(file: Path, lot: random.Random) -> str:
@@ -106,10 +95,6 @@ def in_tables(palace: Path, lot: random.Random) -> str:
 HARM: tuple[Callable[[Path, random.Random], str], ...] = (in_files, in_files, directory, in_tables)
 
 
-def set_aside(palace: Path) -> list[str]:
-    return sorted(path.name for path in palace.glob("*-*.*"))
-
-
 def rows_of(worker: Told) -> dict[str, set[str]]:
     return {at: set(worker.do("listed", at=at)) for at in worker.do("collections")}
 
@@ -148,6 +133,5 @@ def comes_to_rest(bench: Bench, palace: Path, made: str, done: list[str]) -> Non
             worker.do("close")
             assert set_aside(palace) == before, "made anew again"
     for each in survey(palace).collections:
-        wrong = {finding.kind for finding in each.findings if finding.severity == "damage"}
-        assert wrong <= (LOST if lost[each.name] else set()) | {"log-gap"}, each.name
+        assert wrong_at_rest(each, lost[each.name]) == set(), each.name
         assert set(lost[each.name]) >= set(each.unrecoverable)

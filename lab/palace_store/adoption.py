@@ -5,8 +5,8 @@ another program has written its index. The vectors that are only in index files 
 with sequence numbers that were purged, if it can be the row's own: below everything the log still
 has of that collection, and not above its watermarks, so that chromadb reads them only when an index
 is rebuilt. A record that has a vector of that row, and may be ignored, is made one that holds. One
-transaction, and the palace is not said to be retained until its log has been read
-again: a death at any point leaves work that is simply done again.
+transaction, and the palace is not said to be retained until its log has been read again: a death at
+any point leaves work that is simply done again.
 
 With `salvage`, what is torn is put back as far as a file surely holds it, and the rest is listed:
 such a row stays readable by `get` and is in no search. Without, a palace with anything doubtful

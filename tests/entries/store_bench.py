@@ -20,6 +20,7 @@ from palace_lab.processes.supervise import (
     Limits,
     Worker,
 )
+from palace_store.anatomy import CollectionSurvey
 
 RELEASES = ("0.6.3", "1.0.21", "1.5.9")
 ANSWER_S = 60.0
@@ -110,6 +111,20 @@ class Bench:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)
         return target
+
+
+def set_aside(palace: Path) -> list[str]:
+    """Return the names of index directories that somebody has renamed, the library included."""
+    return sorted(path.name for path in palace.glob("*-*.*"))
+
+
+def wrong_at_rest(each: CollectionSurvey, lost: Sequence[str]) -> set[str]:
+    """Return the kinds of damage left in a collection, but for what `lost` vectors and logs show.
+
+    What is in no file stays lost, and a log that was cut stays cut.
+    """
+    shown = {"log-gap"} | ({"vectors-missing", "unrecoverable", "index-drift"} if lost else set())
+    return {found.kind for found in each.findings if found.severity == "damage"} - shown
 
 
 #: What writes into a palace, in families of system calls that a crash point knows as one.
