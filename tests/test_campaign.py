@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from whole_runs import (
     INTERRUPTIBLE,
+    NO_SUCH_CALL,
     PLAN,
     QUIET,
     START,
@@ -59,6 +60,11 @@ CASES: dict[str, tuple[dict[str, str], ExitCode, str]] = {
         {"plan": UNDISTURBED, "off": "Fixes.none()"},
         ExitCode.VACUOUS,
         "VACUOUS",
+    ),
+    "no_such_call": (
+        {"plan": NO_SUCH_CALL, "off": "Fixes.none()"},
+        ExitCode.VACUOUS,
+        "the fault was not reached in 5 of 5 trials: writer killed at write */no-such-file k=1",
     ),
 }
 

@@ -204,6 +204,20 @@ def test_outcomes_say_what_counted() -> None:
         }
 
 
+def test_a_reason_says_which_fault_was_missed_what_is_listed_and_how_many_it_takes() -> None:
+    unmet = [Tried(None, reached=False, missed=("writer killed at write */x k=1",))] * 2
+    for role in (*OFF, "fixed", "as-reported"):
+        assert judge(role, unmet, accepts=ACCEPTS, probability=None).reason == (
+            "the fault was not reached in 2 of 2 trials: writer killed at write */x k=1"
+        )
+    assert judged("off", ("unlisted",)).reason.endswith("does not list; listed: finding-id")
+    assert judged("off", ("listed", "unlisted", "held")).reason.endswith("; listed: finding-id")
+    assert "listed" not in judged("off", ("lab", "unlisted")).reason
+    nothing = judge("off", [Tried("locked", reached=True)], accepts=frozenset(), probability=None)
+    assert nothing.reason.endswith("; listed: nothing")
+    assert "5 trials can say that it is gone" in judged("off", ("held", "held")).reason
+
+
 @pytest.mark.parametrize("reached", [True, False])
 @pytest.mark.parametrize(
     ("signature", "code"),

@@ -18,7 +18,7 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
 HEAD = '''"""{sentence}"""
 
 from palace_lab.plan import Plan
-from palace_lab.plan.steps import Begin, Do, Finish, Go, Paused
+from palace_lab.plan.steps import Begin, Crash, Do, Finish, Go, Paused
 from palace_lab.scenario import SQLITE, Scenario, Wrong
 from palace_store.fixes import Fixes
 
@@ -46,6 +46,16 @@ UNDISTURBED = """Plan(
             Begin("writer", "add", {"n": 1}),
             Paused("writer", "locked"),
             Finish("writer"),
+        ),
+    )"""
+
+#: No call of the writer is the one it is to be killed at, so no run can say which it is.
+NO_SUCH_CALL = """Plan(
+        target="triples",
+        observers=("triples",),
+        steps=(
+            Crash("writer", "write", "*/no-such-file", at=0.5),
+            Do("writer", "add", {"n": 1}),
         ),
     )"""
 

@@ -45,11 +45,15 @@ _GONE_N_MIN = 5
 
 @dataclass(frozen=True)
 class Tried:
-    """What one trial contributes: its signature (None: everything held), and its fault reached."""
+    """What one trial contributes: its signature (None: everything held), and its fault reached.
+
+    `missed` are the faults that were not.
+    """
 
     signature: str | None
     reached: bool
     lab_error: str = ""
+    missed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,10 @@ def _failed(tried: Sequence[Tried]) -> int:
 
 
 def _not_reached(tried: Sequence[Tried]) -> str:
-    unreached = sum(1 for trial in tried if not trial.reached)
-    return f"the fault was not reached in {unreached} of {len(tried)} trials"
+    unreached = [trial for trial in tried if not trial.reached]
+    missed = dict.fromkeys(fault for trial in unreached for fault in trial.missed)
+    which = f": {', '.join(missed)}" if missed else ""
+    return f"the fault was not reached in {len(unreached)} of {len(tried)} trials{which}"
 
 
 def _judge_fixed(tried: Sequence[Tried]) -> Verdict:
@@ -168,6 +174,9 @@ def _judge_off(
     k = sum(1 for trial in tried if _word(role, trial) in listed)
     low, high = interval(k, n) if probability is None else running_interval(k, n)
     name, reason = _shown(role, tried, k, probability)
+    failed = {trial.signature for trial in tried if _word(role, trial) == trial.signature}
+    if name != "REPRODUCED" and failed - listed and not _trouble(tried):
+        reason += f"; listed: {', '.join(sorted(accepts)) or 'nothing'}"
     return Verdict(name, k, n, _outcomes(role, tried), low, high, reason)
 
 
@@ -201,7 +210,10 @@ def _not_shown(
         if role == "wrong":
             return "VACUOUS", "the deliberately wrong variant held: this guard cannot fail"
         if n < _GONE_N_MIN:
-            return "UNKNOWN", f"it held {n} of {n} times, too few to say that it is gone"
+            return "UNKNOWN", (
+                f"it held {n} of {n} times, which says too little: "
+                f"{_GONE_N_MIN} trials can say that it is gone"
+            )
         return "GONE", "the unfixed library held"
     if probability is None:
         return "FLAKY", f"a deterministic plan gave the listed failure in {k} of {n} trials only"

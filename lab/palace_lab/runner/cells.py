@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from palace_lab.catalog import Listed
-from palace_lab.errors import LabError, UsageError
+from palace_lab.errors import UsageError
 from palace_lab.judge.results import ArmResult, Row, TrialRecord
 from palace_lab.judge.statistics import Decision, SequentialTest
 from palace_lab.judge.verdict import Role, Tried, Verdict, judge
@@ -134,7 +134,12 @@ class Cell:
         drawn = isinstance(self.listed.scenario.plan, Drawn)
         most = 2 * sum(record.reached for record in records) > len(records)
         return [
-            Tried(record.signature, record.reached or (drawn and most), record.lab_error)
+            Tried(
+                record.signature,
+                record.reached or (drawn and most),
+                record.lab_error,
+                tuple(fault for fault, reached in record.goals.items() if not reached),
+            )
             for record in records
         ]
 
@@ -186,18 +191,16 @@ def most_trials(n: int, arm: Arm, stretched: Collection[Role] = STRETCHED) -> in
 
 
 def put_points(plan: Plan, recorded: dict[int, int]) -> Plan:
-    """Return the plan with every `at` of a crash point turned into the k it stands for."""
+    """Return the plan with every `at` of a crash point turned into the k it stands for.
+
+    Where the process makes no such call that is the first: a trial that never comes to it says so.
+    """
     changed = list(plan.steps)
     for number, step in enumerate(plan.steps):
         if isinstance(step, steps.Crash) and step.k is None:
-            seen = recorded.get(number, 0)
-            if seen == 0:
-                raise LabError(
-                    f"{step.process} makes no {step.syscall} call on {step.pattern} with "
-                    f"chromadb {plan.release}, so it cannot be killed there"
-                )
             at = step.at if step.at is not None else 1.0
-            changed[number] = msgspec.structs.replace(step, k=max(1, round(at * seen)), at=None)
+            k = max(1, round(at * recorded.get(number, 0)))
+            changed[number] = msgspec.structs.replace(step, k=k, at=None)
     return plan.changed(steps=tuple(changed))
 
 
