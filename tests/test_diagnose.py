@@ -669,7 +669,7 @@ def test_what_may_not_be_read_is_refused_and_not_called_damage(what: str) -> Non
         target = segment_of(palace) / "header.bin" if what == "segment" else palace / what
         target.chmod(0)
         with as_nobody(), pytest.raises(UsageError, match="may not be read"):
-            diagnose(palace, tell=quiet)
+            cli.main(["diagnose", str(palace)], standalone_mode=False)
 
 
 # --- what is printed ---------------------------------------------------------------------------
@@ -732,6 +732,7 @@ def test_80_columns_are_enough_but_for_paths(palace: Path) -> None:
     wide = [line for line in terminal.text.splitlines() if len(line) > 80]
     assert [line for line in wide if str(palace) not in line] == []
     assert "segment-missing" in terminal.text
+    assert "index missing, 0 vectors" in terminal.text
 
 
 # --- bounds ------------------------------------------------------------------------------------

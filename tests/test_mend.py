@@ -122,6 +122,10 @@ def test_a_healthy_palace_gets_no_copy(tmp_path: Path, capsys: pytest.CaptureFix
         (["palace", "--into", "palace/copy"], "in the palace itself"),
         (["palace", "--into", "palace"], "is there already"),
         (["palace", "--into", "none/copy"], "cannot be made"),
+        (["palace", "--into", "old/chroma.sqlite3/copy"], "cannot be made"),
+        (["palace", "--into", "/proc/copy"], "cannot be made"),
+        (["palace", "--into", "x" * 300], "cannot be made"),
+        (["palace", "--into", ""], "is there already"),
         (["palace", "--into", "copy", "--release", "0.6.3"], "older than the 1.5.0"),
         (["palace", "--into", "copy", "--release", "9.9.9"], "there is no chromadb 9.9.9"),
         (["old", "--into", "copy"], "say with --release"),
@@ -255,7 +259,7 @@ def test_the_library_mends_from_a_shell_and_makes_no_palace(tmp_path: Path) -> N
 
     assert called().returncode == 2
     none = called(str(tmp_path / "none"))
-    assert (none.returncode, none.stdout) == (1, "")
+    assert (none.returncode, none.stdout) == (2, "")
     assert "name the folder of a palace" in none.stderr
     assert not (tmp_path / "none").exists()
     palace = copied("1.5.9", tmp_path)

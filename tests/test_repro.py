@@ -27,12 +27,13 @@ from palace_lab.judge.verdict import Role, Tried, judge
 from palace_lab.plan import dump_plan
 from palace_lab.plan.text import parse_plan
 from palace_lab.report.repro import Reproduction, repro_text, restate
-from palace_lab.report.words import without_paths
+from palace_lab.report.words import fix_words, without_paths
 from palace_lab.reported import TABLE, Report, find_report, find_reports, scenarios_of
 from palace_lab.runner import campaign
 from palace_lab.runner.bench import Bench
 from palace_lab.runner.cells import STRETCH, Cell
 from palace_lab.scenario import SQLITE
+from palace_store.fixes import Fixes
 
 CLONE = Path(__file__).resolve().parents[1]
 SCENARIOS = find_scenarios(CLONE / "scenarios")
@@ -290,6 +291,22 @@ def test_what_is_there_to_paste_goes_to_standard_output_and_the_rest_does_not(
     assert "| as reported | OBSERVED | 0/5 |" in out
     assert "| fixed | HELD | 0/5 |" in out
     assert "| 2.0 s |" in out  # the median of 0, 1, 2, 3, 4
+    assert "off: none · as reported: only `kg_" in out
+    assert " · fixed: all." in out
+
+
+@pytest.mark.parametrize(
+    ("fixes", "told"),
+    [
+        (Fixes.none(), "none"),
+        (Fixes.all(), "all"),
+        (Fixes.all().without("lease", "trim"), "all but `lease`, `trim`"),
+        (Fixes.reported("quarantine"), "only `quarantine=reported`"),
+        (Fixes.parse(["lease", "trim"]), "only `lease`, `trim`"),
+    ],
+)
+def test_which_fixes_are_on_is_said_in_few_words(fixes: Fixes, told: str) -> None:
+    assert fix_words(fixes) == told
 
 
 def test_the_command_it_prints_is_one_that_does_the_same(played: Played) -> None:
@@ -434,7 +451,7 @@ def result(*arms: ArmResult, refused: str = "") -> RunResult:
 
 
 def made(directory: Path, *made_with: str, n: int | None = None) -> Reproduction:
-    (directory / "p").write_text('{"a": "```"}\n')
+    (directory / "p").write_text('{"release": "1.5.9", "a": "```"}\n')
     return Reproduction(
         "mylib#12", "A | title", "palace-lab repro x", made_with, directory, (HOME,), n
     )
@@ -541,7 +558,7 @@ def test_how_the_trials_ended_and_what_was_shortened_is_said_as_it_was(tmp_path:
     assert "An arm has 5 trials" in usual
     assert "sequential" not in usual
     assert "shortened" not in usual
-    (tmp_path / "p").write_text('{"time_scale": 0.2}')
+    (tmp_path / "p").write_text('{"release": "1.5.9", "time_scale": 0.2}')
     race = repro_text(result(arm("off", ["locked"] * 6, p=0.5)), given)
     assert "sequential test" in race
     assert "shortened to 0.2 of their length" in race

@@ -15,7 +15,7 @@ from pathlib import Path
 from palace_store.drawers import DrawerStore
 from palace_store.errors import PalaceError, PalaceInputError
 
-#: Exit codes: the palace was refused, unchanged; the words make no sense.
+#: Exit codes: the palace was refused, unchanged; there is none, or the words make no sense.
 REFUSED, USAGE = 1, 2
 
 
@@ -49,7 +49,7 @@ def main(words: list[str]) -> int:
         print(json.dumps(mend(Path(words[0]))))
     except PalaceError as error:
         print(f"palace_store: {error}", file=sys.stderr)
-        return REFUSED
+        return USAGE if isinstance(error, PalaceInputError) else REFUSED
     return 0
 
 

@@ -11,6 +11,7 @@ import click
 from palace_lab.benchmarks import faults, histories, machine, server, store
 from palace_lab.benchmarks.model import Case, Outcome, measure
 from palace_lab.benchmarks.palaces import Palaces
+from palace_lab.commands.options import PLACE
 from palace_lab.commands.prepare import default_reports, provide, resolve_all
 from palace_lab.errors import ExitCode, RefusedError, UsageError
 from palace_lab.report.rundir import RunDirectory
@@ -37,7 +38,7 @@ _SMALL = 0.02
 @click.option("--release", default=RELEASES[-1], show_default=True)
 @click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option("--small", is_flag=True, help="A fiftieth of the drawers; no promise is judged.")
-@click.option("--report-dir", type=click.Path(path_type=Path), help="Default: ./reports.")
+@click.option("--report-dir", type=PLACE, help="Default: ./reports.")
 def bench_command(
     names: tuple[str, ...], release: str, rounds: int, small: bool, report_dir: Path | None
 ) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from palace_lab.commands.options import PLACE
 from palace_lab.commands.patience import Patience
 from palace_lab.errors import ExitCode
 from palace_lab.report.console import Console
@@ -22,7 +23,7 @@ EXIT_CODES: dict[Verdict, ExitCode] = {
 
 
 @click.command("diagnose")
-@click.argument("palace", type=click.Path(path_type=Path), metavar="PATH")
+@click.argument("palace", type=PLACE, metavar="PATH")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (docs/diagnose.md).")
 def diagnose_command(palace: Path, as_json: bool) -> int:
     """Say what is wrong with a palace, and what to do; nothing in it is changed.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from palace_lab.commands.options import PLACE
 from palace_lab.commands.prepare import default_reports, why_no_tracing
 from palace_lab.commands.replay import exit_code, show
 from palace_lab.environments import resolve_release
@@ -23,7 +24,7 @@ from palace_store.fixes import Fixes
 @click.command("hop")
 @click.argument("release", metavar="RELEASE")
 @click.option("--after", default="", help="The release that handed the palace on; none: begin.")
-@click.option("--chain", type=click.Path(path_type=Path), help="Default: ./reports/hops.")
+@click.option("--chain", type=PLACE, help="Default: ./reports/hops.")
 @click.option("--off", is_flag=True, help="Without our fixes, to see what they are for.")
 def hop_command(release: str, after: str, chain: Path | None, *, off: bool) -> int:
     """Take over the palace of a chain, check it, write, die in a flush, and hand it on.

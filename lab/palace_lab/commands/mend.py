@@ -8,7 +8,7 @@ import click
 from packaging.version import Version
 
 from palace_lab.called import called
-from palace_lab.commands.options import offline_option
+from palace_lab.commands.options import PLACE, offline_option
 from palace_lab.commands.patience import Patience
 from palace_lab.environments import ensure, known_releases, resolve_release
 from palace_lab.errors import ExitCode, UsageError
@@ -24,10 +24,10 @@ _IDS_MAX = 5
 
 
 @click.command("mend")
-@click.argument("palace", type=click.Path(path_type=Path), metavar="PATH")
+@click.argument("palace", type=PLACE, metavar="PATH")
 @click.option(
     "--into",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     required=True,
     metavar="COPY",
     help="Where the mended copy goes: a folder that is not there yet.",

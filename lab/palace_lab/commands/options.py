@@ -9,6 +9,9 @@ import click
 from palace_lab.commands.durations import seconds_of
 from palace_lab.runner.cells import SEED_VARIABLE
 
+#: A file or folder. Whoever opens one that may not be read says so, in the sentence of the command.
+PLACE = click.Path(path_type=Path, readable=False)
+
 
 def _seconds(value: str | float) -> float:
     """Return seconds; a run to go on with recalls a number."""
@@ -22,9 +25,7 @@ seed_option = click.option("--seed", type=int, help=f"Default: ${SEED_VARIABLE},
 jobs_option = click.option(
     "--jobs", type=click.IntRange(1, 64), help="Trials at once; default: cores."
 )
-report_dir_option = click.option(
-    "--report-dir", type=click.Path(path_type=Path), help="Default: ./reports."
-)
+report_dir_option = click.option("--report-dir", type=PLACE, help="Default: ./reports.")
 offline_option = click.option(
     "--offline", is_flag=True, help="Ask no index: what is built, or uv has cached."
 )

@@ -9,6 +9,7 @@ import click
 from packaging.version import Version
 
 from palace_lab.catalog import Listed, find_scenarios, select
+from palace_lab.commands.options import PLACE
 from palace_lab.environments import Environment, ensure, resolve_release
 from palace_lab.errors import RefusedError, UsageError
 from palace_lab.processes.supervise import tracing_available
@@ -95,7 +96,7 @@ def _recall(ctx: click.Context, _: click.Parameter, resume: Path | None) -> Path
 
 resume_option = click.option(
     "--resume",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     is_eager=True,
     callback=_recall,
     help="Go on with an interrupted one, asking for the same: its directory, or reports/latest.",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from palace_lab.commands.options import PLACE
 from palace_lab.commands.prepare import provide, why_no_tracing
 from palace_lab.errors import ExitCode, RefusedError, UsageError
 from palace_lab.plan import load_plan, steps
@@ -18,9 +19,9 @@ from palace_lab.runner.trial import Trial, run_trial
 
 
 @click.command("replay")
-@click.argument("plan_file", type=click.Path(path_type=Path), metavar="PLAN")
+@click.argument("plan_file", type=PLACE, metavar="PLAN")
 @click.option("-n", "times", type=click.IntRange(1, 10_000), default=1, help="How often.")
-@click.option("--keep", type=click.Path(path_type=Path), help="New folder to copy each palace to.")
+@click.option("--keep", type=PLACE, help="New folder to copy each palace to.")
 def replay_command(plan_file: Path, times: int, keep: Path | None) -> int:
     """Play the plan of a trial again and say what every check found.
 

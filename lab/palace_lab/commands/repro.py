@@ -134,6 +134,9 @@ def repro_command(
             directory=directory.path,
             private=_private(directory.path),
             n_given=trials,
+            fixes={
+                each.name: {arm.role: arm.fixes for arm in each.scenario.arms()} for each in listed
+            },
         )
         try:
             result = restate(Campaign(arena, order, directory, progress).run(previous), trials)

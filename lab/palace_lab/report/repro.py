@@ -14,14 +14,16 @@ import json
 import re
 import statistics
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from palace_lab.judge.results import ArmResult, Row, RunResult
 from palace_lab.judge.verdict import Role, restated
 from palace_lab.report import facts
 from palace_lab.report.summary import escape
-from palace_lab.report.words import ARM_NAMES, label, one_line, span, without_paths
+from palace_lab.report.words import ARM_NAMES, fix_words, label, one_line, span, without_paths
+from palace_lab.scenario import SQLITE
+from palace_store.fixes import Fixes
 
 NAME = "repro.md"
 #: A longer plan is left out: GitHub takes 65,536 characters in one comment.
@@ -52,6 +54,7 @@ class Reproduction:
     directory: Path  # of the run
     private: tuple[Path, ...] = ()  # places whose names stay on this machine
     n_given: int | None = None  # trials of each arm, if that was fixed beforehand
+    fixes: Mapping[str, Mapping[Role, Fixes]] = field(default_factory=dict)  # of each scenario
 
 
 def restate(result: RunResult, n_given: int | None) -> RunResult:
@@ -98,6 +101,9 @@ def repro_text(result: RunResult, made: Reproduction) -> str:
 def _row(row: Row, made: Reproduction) -> Iterator[str]:
     yield f"### {_plain(label(row))} on {_release(row)}"
     yield _plain(row.sentence)
+    if arms := made.fixes.get(row.scenario):
+        told = (f"{ARM_NAMES[role]}: {fix_words(fixes)}" for role, fixes in arms.items())
+        yield f"Fixes of the library in each arm: {' · '.join(told)}."
     if row.refused:
         yield "It did not run here:"
         yield _fenced(_harmless(row.refused, made))
@@ -202,7 +208,10 @@ def _one_trial(result: RunResult, made: Reproduction) -> str:
     where = f"{one_line(trial.scenario)}, {trial.arm}, trial {trial.index}, seed {trial.seed}"
     head = f"One trial alone ({_plain(where)}); its plan has the SHA-256 `{trial.plan_sha256}`"
     if len(plan) > PLAN_CHARACTERS_MAX:
-        return f"{head} and is too long to stand here."
+        return f"{head}. The plan is too long to stand here."
+    if trial.release == SQLITE:
+        ran = _plain(json.loads(plan)["release"])
+        head += f". It needs no chromadb, and ran in the environment of {ran}"
     played = _fenced(f"palace-lab replay /dev/stdin <<'PLAN'\n{plan}PLAN", "sh")
     return (
         f"<details>\n<summary>The plan of one trial</summary>\n\n{head}:\n\n{played}\n\n</details>"
@@ -216,7 +225,7 @@ def _not_got_to(result: RunResult) -> str:
 
 
 def _release(row: Row) -> str:
-    return "SQLite" if row.release == "sqlite" else f"chromadb {_plain(row.release)}"
+    return "SQLite" if row.release == SQLITE else f"chromadb {_plain(row.release)}"
 
 
 def _plain(text: str) -> str:

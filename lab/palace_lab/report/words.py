@@ -22,6 +22,7 @@ from palace_lab.errors import ExitCode
 from palace_lab.judge.results import ArmResult, Row
 from palace_lab.judge.statistics import interval
 from palace_lab.judge.verdict import Role, Verdict
+from palace_store.fixes import KNOWN, Fixes
 
 Tone = Literal["good", "told", "bad", "quiet"]
 
@@ -203,3 +204,14 @@ def _down(probability: float) -> float:
 def _whole(percent: float, rounded: Callable[[float], int]) -> str:
     """Return percent without its decimal where that says nothing."""
     return f"{percent:.1f}" if 0 < percent < _ONE_DIGIT_BELOW else f"{rounded(percent)}"
+
+
+def fix_words(fixes: Fixes) -> str:
+    """Return in words which fixes are on, by the names of `palace_store.fixes`."""
+    on = [f"`{word}`" for word in fixes.words()]
+    off = [f"`{name}`" for name in KNOWN if not fixes.has(name)]
+    if not on:
+        return "none"
+    if len(off) < len(on) and all(how == "on" for _, how in fixes.variants):
+        return f"all but {', '.join(off)}" if off else "all"
+    return f"only {', '.join(on)}"

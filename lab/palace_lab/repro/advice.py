@@ -111,7 +111,7 @@ LEFT_OVER = Advice(
 OF_LOST = frozenset({"vectors-missing", "unrecoverable", "index-drift"})
 LOST = Advice(
     "no file held these vectors, or these changes, any more when palace_store came to mend it",
-    "s1/two-writers-alternating",
+    "",
     "write the drawers that are named (all of them: --json) again, from their documents; put back "
     "files of the palace if there is a copy from before",
 )

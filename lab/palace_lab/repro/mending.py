@@ -30,6 +30,7 @@ from palace_lab.repro.reading import stamps
 
 DEADLINE_S = 3600.0
 _BLOCK_BYTES = 4 << 20
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LINES_MAX, _LINE_MAX = 40, 300
 Tell = Callable[[str], None]
 
@@ -74,8 +75,8 @@ def copy_palace(palace: Path, target: Path, tell: Tell) -> int:
     before = stamps(palace)
     files = [(path, path.stat().st_size) for path in _files(palace)]
     began, done, total = time.monotonic(), 0, sum(each for _, each in files)
+    _make(target)
     try:
-        target.mkdir()
         for path, _ in files:
             copy = target / path.relative_to(palace)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -89,15 +90,23 @@ def copy_palace(palace: Path, target: Path, tell: Tell) -> int:
     except OSError as error:
         shutil.rmtree(target, ignore_errors=True)
         where, what = error.filename or target, error.strerror or str(error)
-        room = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-        raise (RefusedError if room else LabError)(
+        raise (RefusedError if error.errno in _FULL else LabError)(
             f"the copy was given up: {where}: {what}; the palace is as it was: name a folder with "
-            f"{size(total)} of room that may be written to"
+            f"{size(total)} of room"
         ) from None
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
     return total
+
+
+def _make(target: Path) -> None:
+    try:
+        target.mkdir()
+    except OSError as error:
+        raise (RefusedError if error.errno in _FULL else UsageError)(
+            f"{target} cannot be made ({error.strerror}): name a new folder elsewhere"
+        ) from None
 
 
 def _refuse_changed(palace: Path, before: Mapping[str, tuple[int, ...]]) -> None:

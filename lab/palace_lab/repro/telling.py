@@ -84,8 +84,9 @@ def _facts(diagnosis: Diagnosis) -> Iterator[str]:
     for database in reading.databases:
         yield _database(database)
     shown = reading.collections[:_COLLECTIONS_MAX]
+    gone = {each.claim.collection for each in diagnosis.findings if _gone(each)}
     for each in shown:
-        yield from _drawers(each)
+        yield from _drawers(each, gone=each.name in gone)
     rest = len(reading.collections) - len(shown)
     if rest > 0:
         yield f"and {rest} collections more: add --json to see all"
@@ -118,8 +119,14 @@ def _database(each: Database) -> str:
     return f"{each.file}: {rows}{size(each.size_bytes)}{log}{free}; SQLite's check: {check}"
 
 
-def _drawers(each: Drawers) -> Iterator[str]:
+def _gone(each: Finding) -> bool:
+    return each.claim.kind == "segment-missing"
+
+
+def _drawers(each: Drawers, *, gone: bool) -> Iterator[str]:
     written = "index not written yet" if each.vector_watermark is None else "index not readable"
+    if gone:
+        written = "index missing"
     if each.index_by:
         written = f"index written by {each.index_by}"
     found = "a vector for each of them" if each.rows else "nothing to find"
