@@ -11,7 +11,7 @@ from collections import defaultdict
 
 from palace_lab.checks.evidence import Baseline
 from palace_lab.checks.expected import expect
-from palace_lab.errors import LabError
+from palace_lab.errors import LabError, UsageError
 from palace_lab.history.merge import calls, merge
 from palace_lab.plan import steps
 from palace_lab.plan.model import Plan, Shape
@@ -95,8 +95,18 @@ def drawers_of(plan: Plan) -> int:
             if not isinstance(call, steps.Do | steps.Begin):
                 continue
             if call.op == "write":
-                first = int(call.args.get("first", 0))
-                numbers.update(range(first, first + int(call.args.get("count", 0))))
+                first = _number(call, "first")
+                numbers.update(range(first, first + _number(call, "count")))
             elif call.op == "work":
-                total += int(call.args.get("count", call.args.get("drawers", 0)))
+                total += _number(call, "count" if "count" in call.args else "drawers")
     return total + len(numbers)
+
+
+def _number(call: steps.Do | steps.Begin, name: str) -> int:
+    value = call.args.get(name, 0)
+    if type(value) is not int:
+        raise UsageError(
+            f"process {call.process} of the plan: {name} of operation {call.op!r} is "
+            f"{value!r:.60}: give a whole number"
+        )
+    return value

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from palace_lab.checks.evidence import Evidence
-from palace_lab.errors import DeadlineError, WorkerDiedError
+from palace_lab.errors import DeadlineError, UsageError, WorkerDiedError
 from palace_lab.history.segment import DIED, Recorder, read_segment
 from palace_lab.plan import steps
 from palace_lab.plan.model import Plan
@@ -182,7 +182,9 @@ class Cast:
             self.settle(name, message)
 
     def settle(self, name: str, message: Answer) -> None:
-        """Keep an answer: its operation is over."""
+        """Keep an answer: its operation is over. `UsageError` if it is none a plan can ask for."""
+        if message["done"] == "senseless":
+            raise UsageError(f"process {name} of the plan: {message['error']}")
         self.outcome.answers.append((name, self.pending.pop(name), message))
 
     def receive(self, name: str) -> Answer | None:

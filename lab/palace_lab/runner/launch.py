@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from palace_lab.checks.evidence import Baseline
+from palace_lab.errors import UsageError
 from palace_lab.plan.model import Plan
 from palace_lab.processes.exits import Limits
 from palace_lab.processes.supervise import Worker
@@ -17,6 +19,7 @@ _FILE_BYTES = 64 * 1024 * 1024
 _FILE_TIMES = 20
 _MEMORY_BYTES = 16 << 30
 _CPU_S = 120
+_TARGETS = "palace_lab.targets"
 
 
 def limits_for(baseline: Baseline | None) -> Limits:
@@ -42,7 +45,15 @@ def launch(
     traceable: tuple[str, ...] = (),
     limits: Limits | None = None,
 ) -> Worker:
-    """Start one worker of a trial; its history and log are in the trial's directory."""
+    """Start one worker of a trial; its history and log are in the trial's directory.
+
+    Raises `UsageError` for a target that there is not.
+    """
+    if not target.isidentifier() or find_spec(f"{_TARGETS}.{target}") is None:
+        raise UsageError(
+            f"process {name} is of target {target!a}, but there is no {target}.py in the "
+            "lab's folder of targets, lab/palace_lab/targets: name one of those, or add it"
+        )
     shape = {
         "dimension": plan.shape.dimension,
         "sync_threshold": plan.shape.sync_threshold,
@@ -52,7 +63,7 @@ def launch(
     }
     return arena.host(release).launch(
         name,
-        entry="palace_lab.targets.worker:main",
+        entry=f"{_TARGETS}.worker:main",
         config={
             "target": target,
             "palace": str(directory / "palace"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from palace_lab.checks.evidence import SURVEY_AFTER, Evidence, Violation
 from palace_lab.checks.run import run_checks
 from palace_lab.checks.signatures import leading
-from palace_lab.errors import LabError
+from palace_lab.errors import ExitCode, LabError
 from palace_lab.history.merge import calls, merge
 from palace_lab.history.segment import Event
 from palace_lab.plan.model import Plan
@@ -52,6 +52,7 @@ class Trial:
     seconds: float = 0.0
     written_bytes: int = 0
     lab_error: str = ""
+    lab_code: ExitCode = ExitCode.PROMISED  # of that error: what the lab, or the plan, is at fault
 
     @property
     def signature(self) -> str | None:
@@ -124,7 +125,7 @@ def run_trial(
         if keep is not None:
             shutil.copytree(directory, keep, symlinks=True, dirs_exist_ok=True)
     except LabError as error:
-        trial.lab_error = str(error)
+        trial.lab_error, trial.lab_code = str(error), error.exit_code
     finally:
         trial.written_bytes = sum(512 * file.stat().st_blocks for file in _files(directory))
         shutil.rmtree(directory)

@@ -2,12 +2,14 @@
 
 Messages in: `{"do": op, "args": {...}}`, `{"go": true}` (ends a pause), `{"exit": true}`.
 Messages out: `{"paused": where}`, `{"done": phase, "value": ...}` where phase is ok, fail or info,
-with `"error"` in words for the last two.
+with `"error"` in words for the last two. An operation that the target does not have, or not with
+these arguments, is `senseless`: nothing was called.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,13 @@ from palace_lab.targets.base import Context, Target, describe, phase_of
 #: How long a paused worker waits to be told to go on, in seconds: longer than any deadline of main.
 _PAUSE_S_MAX = 900.0
 _IDLE_S_MAX = 3600.0
+#: What JSON may give for a parameter that is annotated so; others are the operation's own affair.
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+}
 
 
 def main(channel: Channel, config: dict[str, Any]) -> None:
@@ -49,6 +58,8 @@ def main(channel: Channel, config: dict[str, Any]) -> None:
 
 
 def _perform(target: Target, op: str, args: dict[str, Any]) -> dict[str, Any]:
+    if sentence := _senseless(target, op, args):
+        return {"done": "senseless", "error": sentence}
     try:
         if op in target.RECORDS_ITSELF:
             value = getattr(target, op)(**args)
@@ -63,3 +74,28 @@ def _perform(target: Target, op: str, args: dict[str, Any]) -> dict[str, Any]:
             recorder.write(phase_of(error), op, recorder.invoke(op), text=describe(error))
         return {"done": phase_of(error), "error": describe(error)}
     return {"done": "ok", "value": value}
+
+
+def _senseless(target: Target, op: str, args: dict[str, Any]) -> str:
+    """Return what is wrong with an operation as the plan asks for it, or nothing."""
+    called = f"operation {op!r} of {type(target).__name__}"
+    known = [name for name in dir(type(target)) if name[0] != "_" and name not in dir(Target)]
+    method = getattr(target, op, None) if op in (*known, "close") else None
+    if not callable(method):
+        return f"there is no {called}; there are: {', '.join(known)}"
+    parameters = inspect.signature(method)
+    signature = f"{op}{parameters}".replace("'", "")
+    try:
+        parameters.bind(**args)
+    except TypeError as error:
+        return f"{called} cannot be asked with {_shown(args)}: {error}; it is {signature}"
+    for name, value in args.items():
+        parameter = parameters.parameters.get(name)
+        kinds = _PLAIN.get(str(parameter.annotation)) if parameter is not None else None
+        if kinds is not None and type(value) not in kinds:
+            return f"{called} was asked with {_shown({name: value})}; it is {signature}"
+    return ""
+
+
+def _shown(args: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r:.60}" for name, value in args.items()) or "nothing"

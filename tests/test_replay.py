@@ -1,0 +1,87 @@
+"""`palace-lab replay`: plans that people wrote, sensible or not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from palace_lab.errors import ExitCode
+
+pytestmark = pytest.mark.slow
+
+START = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
+WRITE = {"step": "do", "process": "w", "op": "write", "args": {"first": 0, "count": 40}}
+CRASH = {"step": "crash", "process": "w", "syscall": "write", "pattern": "*/data_level0.bin"}
+
+
+def replay(folder: Path, *steps: dict[str, Any], **plan: Any) -> subprocess.CompletedProcess[str]:
+    document = {"version": 1, "release": "1.5.9", "target": "palace", "steps": steps, **plan}
+    (folder / "mine.json").write_text(json.dumps(document))
+    return subprocess.run(
+        [sys.executable, "-c", START, "replay", "mine.json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def asked(**changed: Any) -> dict[str, Any]:
+    return {**WRITE, **changed}
+
+
+SENSELESS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "no such operation": (
+        asked(op="wriet"),
+        {},
+        "process w of the plan: there is no operation 'wriet' of PalaceTarget; there are: ",
+    ),
+    "no operation but a part of the target": (asked(op="context"), {}, "no operation 'context'"),
+    "what is nobody's business": (asked(op="_write", args={}), {}, "no operation '_write'"),
+    "too few arguments": (asked(args={"count": 3}), {}, "missing a required argument: 'first'"),
+    "too many": (asked(args={**WRITE["args"], "size": 1}), {}, "unexpected keyword argument"),
+    "a number that is none": (
+        asked(args={"first": 0, "count": "many"}),
+        {},
+        "count of operation 'write' is 'many': give a whole number",
+    ),
+    "a word that is none": (
+        asked(args={**WRITE["args"], "how": 7}),
+        {},
+        "was asked with how=7; it is write(*, first: int, count: int, ",
+    ),
+    "no such target": (WRITE, {"target": "palaec"}, "there is no palaec.py"),
+    "a target with a path": (WRITE, {"target": "../x"}, "is of target '../x'"),
+    "no such observer": (WRITE, {"observers": ["nobody"]}, "there is no nobody.py"),
+}
+
+
+@pytest.mark.parametrize("case", SENSELESS)
+def test_a_plan_that_makes_no_sense_is_one_sentence(case: str, tmp_path: Path) -> None:
+    step, plan, sentence = SENSELESS[case]
+    done = replay(tmp_path, step, **plan)
+    assert sentence in done.stdout + done.stderr
+    assert done.returncode == ExitCode.USAGE
+    assert "Traceback" not in done.stderr
+
+
+def test_a_crash_at_a_share_of_the_way_is_put_where_an_undisturbed_run_has_it(
+    tmp_path: Path,
+) -> None:
+    done = replay(
+        tmp_path, {**CRASH, "at": 0.5}, WRITE, shape={"sync_threshold": 10, "batch_size": 5}
+    )
+    assert "  reached: w killed at write */data_level0.bin k=" in done.stdout, done.stdout
+    assert done.returncode == ExitCode.VIOLATED
+
+
+def test_a_crash_that_no_call_can_match_shows_nothing(tmp_path: Path) -> None:
+    done = replay(tmp_path, {**CRASH, "pattern": "*/no-such-file", "at": 0.5}, WRITE)
+    assert "  NOT reached: w killed at write */no-such-file k=1" in done.stdout, done.stdout
+    assert done.returncode == ExitCode.VACUOUS
