@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from remote_bench import ALL, World, world
@@ -15,7 +16,7 @@ from palace_lab.targets.memory_files import words_of
 from palace_lab.targets.old_memories import make_old
 from palace_store.errors import PalaceInputError
 from palace_store.local import LocalStore
-from palace_store.sync import RECALL_TIMEOUT_S, SyncEngine
+from palace_store.sync import RECALL_TIMEOUT_S, SyncEngine, rounds
 from palace_store.sync.push import ATTEMPTS_MAX
 from palace_store.sync.recall import STILL_WORKING, Bounded
 from palace_store.sync.remote import row_of
@@ -272,6 +273,47 @@ def test_a_resync_that_was_cut_off_is_due_again(here: World) -> None:
     assert len(a.words()) == 250
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_everything_is_compared_again_about_every_10_minutes(
+    here: World, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """With the clock of the test, for a machine that is never restarted."""
+    now = 1000.0
+    monkeypatch.setattr(rounds, "time", SimpleNamespace(monotonic=lambda: now))
+    a = here.machine("a", scale=1.0)
+    a.engine._rounds._rng.seed(seed)
+    here.remote.put(first=1, count=3)
+    here.remote.malform(first=2)
+    assert a.engine.sync().pulled == 2
+    here.remote.heal()
+    for after_s in (30.0, 300.0, 530.0):
+        now = 1000.0 + after_s
+        assert a.engine.sync().pulled == 0, after_s
+    now = 1000.0 + 670.0
+    assert a.engine.sync().pulled == 1
+    here.remote.put(first=7, count=1)
+    a.engine.sync()
+    a.store.connection.write(lambda db: db.execute("DELETE FROM memories"))
+    now += 530.0  # the next period begins where the last comparison ended
+    assert a.engine.sync().pulled == 0
+    now += 140.0
+    assert a.engine.sync().pulled == 4
+
+
+def test_without_the_resync_what_was_missed_stays_missed(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(rounds, "time", SimpleNamespace(monotonic=lambda: now))
+    a = here.machine("a", ALL.without("sync_resync"), scale=1.0)
+    here.remote.put(first=1, count=3)
+    here.remote.malform(first=2)
+    assert a.engine.sync().pulled == 2
+    here.remote.heal()
+    now += 10_000.0
+    assert a.engine.sync().pulled == 0
+
+
 def test_a_key_that_cannot_be_read_is_a_wrong_one(here: World, tmp_path: Path) -> None:
     a = here.machine("a")
     engine = SyncEngine(a.store, a.url, key=lambda: (tmp_path / "key").read_text().strip())
@@ -350,7 +392,7 @@ def test_storing_takes_as_long_while_the_remote_hangs(here: World) -> None:
     recalling.start()
     here.remote.await_held()
     took: dict[str, list[float]] = {"hanging": [], "idle": []}
-    for n in range(40):
+    for n in range(100):
         for name, machine in (("hanging", hanging), ("idle", idle)):
             began = time.monotonic()
             machine.store.store(words_of(n))
@@ -358,7 +400,7 @@ def test_storing_takes_as_long_while_the_remote_hangs(here: World) -> None:
     here.remote.expect_holding()
     ratio = statistics.median(took["hanging"]) / statistics.median(took["idle"])
     print(f"median of a store while the remote hangs: {ratio:.2f} of one without")
-    assert ratio < 3
+    assert ratio < 2
     here.remote.heal()
     recalling.join(30)
 
