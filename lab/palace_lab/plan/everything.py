@@ -46,7 +46,6 @@ def everything(processes: int, drawers: int) -> Plan:
         target="mixed",
         shape=Shape(dimension=32, sync_threshold=10, batch_size=5, embedded=True),
         observers=("vectors", "texts", "palace", "chroma", "triples", "memories"),
-        reach="any",
         processes=_processes(),
         steps=tuple(steps),
     )
