@@ -609,7 +609,11 @@ def test_the_list_has_a_line_for_every_report_that_fits_a_terminal(tmp_path: Pat
 
 
 def without_measures(text: str) -> str:
-    """Leave out what is another at every run: seconds, load, what the library said."""
+    """Leave out what is another at every run: seconds, load, what the library said.
+
+    And which of its calls a crash share is: chromadb's own threads make one more now and then.
+    """
+    text = re.sub(r'"k": \d+|`[0-9a-f]{64}`', "", text)
     text = re.sub(r"[\d.]+ s \|", "s |", text)
     text = re.sub(r"load [\d., ]+", "load", text)
     return re.sub(r"```text\n.*?```", "", text, flags=re.DOTALL)
@@ -617,18 +621,17 @@ def without_measures(text: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "signature"),
+    "name",
     [
-        pytest.param("mempalace/948", "locked", marks=pytest.mark.s2),
-        pytest.param("memtomem#707", "mixed-models", marks=pytest.mark.s3),
+        pytest.param(each["name"], marks=getattr(pytest.mark, each["system"]))
+        for each in json.loads((CLONE / "scenarios" / TABLE).read_text())
     ],
 )
-def test_a_report_shows_and_what_is_pasted_shows_it_again(
-    tmp_path: Path, name: str, signature: str
-) -> None:
+def test_a_report_shows_and_what_is_pasted_shows_it_again(tmp_path: Path, name: str) -> None:
     done = palace_lab("repro", name, "-n", "1", "--seed", "3", cwd=tmp_path)
     assert done.returncode == ExitCode.PROMISED, done.stdout + done.stderr
-    assert f"| off | REPRODUCED | 1/1 | 2.5-100 % | {signature} 1 |" in done.stdout
+    shown = r"^\| off \| REPRODUCED \| 1/1 \| 2\.5-100 % \| ([a-z-]+) 1 \|"
+    (signature,) = re.findall(shown, done.stdout, re.MULTILINE)
     assert "| fixed | HELD | 0/1 |" in done.stdout
     assert str(tmp_path) not in done.stdout
     assert str(CLONE) not in done.stdout
@@ -639,7 +642,7 @@ def test_a_report_shows_and_what_is_pasted_shows_it_again(
 
     (alone,) = re.findall(r"^palace-lab replay .*?^PLAN$", done.stdout, re.MULTILINE | re.DOTALL)
     program = shlex.join([sys.executable, "-c", START])
-    shown = subprocess.run(
+    alone_again = subprocess.run(
         ["/bin/sh", "-c", alone.replace("palace-lab", program, 1)],
         cwd=tmp_path,
         capture_output=True,
@@ -647,5 +650,6 @@ def test_a_report_shows_and_what_is_pasted_shows_it_again(
         timeout=300,
         check=False,
     )
-    assert shown.returncode == ExitCode.VIOLATED, shown.stdout + shown.stderr
-    assert f"[{signature}]" in shown.stdout
+    said = alone_again.stdout
+    assert alone_again.returncode == ExitCode.VIOLATED, said + alone_again.stderr
+    assert f"[{signature}]" in said
