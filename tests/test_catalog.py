@@ -224,3 +224,26 @@ def test_a_name_like_no_other_gets_no_guess(wrong: str) -> None:
     with pytest.raises(UsageError) as caught:
         select(REAL, [wrong])
     assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "told"),
+    [
+        ("steps=()", "steps=(Crash('w', 'wrote', '*/x', k=1),)", "no crash point at 'wrote'"),
+        ("steps=()", "steps=(Crash('w', 'write', '*/x', at=1.7),)", "<= 1.0 - at `$.steps[0].at`"),
+        ("steps=()", "steps=(Elapse(-1),)", "`$.steps[0].seconds`"),
+        ('{"*"', '{">=banana"', "accepts what is no release: Invalid specifier: '>=banana'"),
+    ],
+)
+def test_what_makes_no_sense_is_told_with_its_file(
+    was: str, becomes: str, told: str, tmp_path: Path
+) -> None:
+    head = "from palace_lab.plan.steps import Crash, Elapse\n"
+    text = FILE.replace("from palace_lab.plan ", f"{head}from palace_lab.plan ").replace(
+        was, becomes
+    )
+    path = put(tmp_path, "s1_mine/odd.py", text=text)
+    with pytest.raises(UsageError) as caught:
+        load_scenario(path, tmp_path)
+    assert str(path) in str(caught.value)
+    assert told in str(caught.value)

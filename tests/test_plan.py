@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -17,6 +17,7 @@ from palace_lab.errors import UsageError
 from palace_lab.plan import Plan, dump_plan, load_plan, steps
 from palace_lab.plan.model import VERSION, Process, Shape
 from palace_lab.plan.text import parse_plan
+from palace_lab.processes.points import FAMILIES
 
 # What is plain data in a plan: whatever JSON carries without loss.
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -30,6 +31,9 @@ DATA = st.recursive(
 )
 ORDINALS = st.integers(1, 2**31)
 SHARES = st.floats(0, 1, exclude_min=True)
+COUNTS = st.integers(0, 2**31)
+PAUSES = st.floats(0, allow_infinity=False) | COUNTS
+CALLS = (NAMES, st.sampled_from(sorted(FAMILIES)), NAMES.map("*/{}".format))
 ARGS = st.dictionaries(NAMES, DATA, max_size=3)
 DO = st.builds(steps.Do, NAMES, NAMES, ARGS)
 
@@ -41,14 +45,12 @@ ANY_STEP: dict[type[steps.Step], st.SearchStrategy[Any]] = {
     steps.Finish: st.builds(steps.Finish, NAMES),
     steps.Together: st.builds(steps.Together, st.lists(DO, max_size=3).map(tuple)),
     steps.Alternate: st.builds(
-        steps.Alternate, st.lists(NAMES, max_size=3).map(tuple), WHOLE, WHOLE, WHOLE
+        steps.Alternate, st.lists(NAMES, max_size=3).map(tuple), ORDINALS, ORDINALS, COUNTS
     ),
-    steps.Crash: st.builds(
-        steps.Crash, NAMES, NAMES, NAMES, k=st.none() | ORDINALS, at=st.none() | SHARES
-    ),
-    steps.Hold: st.builds(steps.Hold, NAMES, NAMES, NAMES, k=ORDINALS),
-    steps.Fail: st.builds(steps.Fail, NAMES, NAMES, NAMES, NAMES, ORDINALS),
-    steps.Slow: st.builds(steps.Slow, NAMES, NAMES, NAMES, SECONDS, ORDINALS),
+    steps.Crash: st.builds(steps.Crash, *CALLS, k=st.none() | ORDINALS, at=st.none() | SHARES),
+    steps.Hold: st.builds(steps.Hold, *CALLS, k=ORDINALS),
+    steps.Fail: st.builds(steps.Fail, *CALLS, NAMES, ORDINALS),
+    steps.Slow: st.builds(steps.Slow, *CALLS, PAUSES, ORDINALS),
     steps.Held: st.builds(steps.Held, NAMES),
     steps.Release: st.builds(steps.Release, NAMES),
     steps.Kill: st.builds(steps.Kill, NAMES),
@@ -57,7 +59,7 @@ ANY_STEP: dict[type[steps.Step], st.SearchStrategy[Any]] = {
     steps.Continue: st.builds(steps.Continue, NAMES),
     steps.Close: st.builds(steps.Close, NAMES),
     steps.Check: st.builds(steps.Check, NAMES, st.lists(NAMES, max_size=3).map(tuple)),
-    steps.Elapse: st.builds(steps.Elapse, SECONDS),
+    steps.Elapse: st.builds(steps.Elapse, PAUSES),
     steps.Backdate: st.builds(steps.Backdate, NAMES, SECONDS),
     steps.Upgrade: st.builds(
         steps.Upgrade, NAMES, NAMES, NAMES, st.sampled_from(["uv", "pip", "pipx"])
@@ -91,6 +93,7 @@ PLANS = st.builds(
 PLAN = Plan(name="s1/example", seed=7, steps=(steps.write("writer", 300), steps.Close("writer")))
 
 
+TURNS = {"step": "alternate", "processes": ["a", "b"], "rounds": 1, "batch": 1}
 CRASH = {"step": "crash", "process": "w", "syscall": "write", "pattern": "*"}
 
 
@@ -105,7 +108,7 @@ def test_a_plan_comes_back_as_it_was_and_gives_the_same_bytes(plan: Plan) -> Non
     assert dump_plan(again) == dump_plan(plan) == raw
 
 
-@pytest.mark.parametrize("kind", sorted(steps.Step.__subclasses__(), key=str), ids=str)
+@pytest.mark.parametrize("kind", sorted(get_args(steps.AnyStep), key=str), ids=str)
 def test_every_step_there_is_comes_back(kind: type[steps.Step]) -> None:
     @given(ANY_STEP[kind])
     def comes_back(step: steps.AnyStep) -> None:
@@ -203,6 +206,11 @@ def one_sentence(caught: pytest.ExceptionInfo[UsageError], *words: str) -> None:
         (edited(steps=[{**CRASH, "at": 2.0}]), ["$.steps[0].at"]),
         (edited(steps=[{**CRASH, "at": 0}]), ["$.steps[0].at"]),
         (edited(steps=[{**CRASH, "k": 0}]), ["$.steps[0].k"]),
+        (edited(steps=[{**CRASH, "syscall": "wrote"}]), ["no crash point at 'wrote'", "fsync"]),
+        (edited(steps=[{**CRASH, "pattern": "x.bin"}]), ["write '*/x.bin'", "$.steps[0]"]),
+        (edited(steps=[{**TURNS, "rounds": -4}]), ["$.steps[0].rounds"]),
+        (edited(steps=[{**TURNS, "batch": 0}]), ["$.steps[0].batch"]),
+        (edited(steps=[{"step": "elapse", "seconds": -1}]), ["$.steps[0].seconds"]),
         (edited(processes=[{"name": "w", "options": 3}]), ["$.processes[0].options"]),
         (edited(shape={"dimensions": 3}), ["dimensions", "$.shape"]),
         (dump_plan(PLAN)[:-20], ["is not a plan"]),
@@ -287,6 +295,7 @@ EIGHT_AT_ONCE = """
 import sys, threading
 from pathlib import Path
 from palace_lab.plan.text import parse_plan
+from palace_lab.processes.points import FAMILIES
 
 sys.setswitchinterval(1e-6)
 raw = Path(sys.argv[1]).read_bytes()

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from palace_lab.called import called
 from palace_lab.errors import UsageError
-from palace_lab.scenario import Scenario
+from palace_lab.plan import dump_plan
+from palace_lab.plan.drawn import Drawn
+from palace_lab.scenario import Scenario, Size, covers
 
 #: Environment variable that names another folder of scenarios.
 VARIABLE = "PALACE_LAB_SCENARIOS"
@@ -87,7 +89,23 @@ def load_scenario(path: Path, root: Path) -> Listed:
     sentence = (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
     if not sentence:
         raise UsageError(f"{path} has no docstring; its first sentence is what the table is about")
+    _check(scenario, path, name)
     return Listed(name, sentence, path, scenario)
+
+
+def _check(scenario: Scenario, path: Path, name: str) -> None:
+    """Raise `UsageError` for numbers and releases that make no sense, which Python lets pass."""
+    try:
+        for specifier in scenario.accepts:
+            covers(specifier, scenario.releases[0])
+    except ValueError as error:
+        raise UsageError(f"the scenario file {path} accepts what is no release: {error}") from None
+    if not isinstance(scenario.plan, Drawn):
+        plan = scenario.plan(Size()) if callable(scenario.plan) else scenario.plan
+        try:
+            dump_plan(plan.changed(name=name))
+        except UsageError as error:
+            raise UsageError(f"the scenario file {path} has no plan: {error}") from None
 
 
 def scenario_name(path: Path, root: Path) -> str:

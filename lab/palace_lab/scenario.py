@@ -138,7 +138,7 @@ class Scenario:
         """Return what the off arm may fail with on a release."""
         found: set[str] = set()
         for specifier, names in self.accepts.items():
-            if _covers(specifier, release):
+            if covers(specifier, release):
                 found.update(_names(names))
         return frozenset(found)
 
@@ -175,7 +175,8 @@ def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else names
 
 
-def _covers(specifier: str, release: str) -> bool:
+def covers(specifier: str, release: str) -> bool:
+    """Tell whether a release is one that a specifier names; raises `ValueError` for none."""
     if specifier in ("*", release):
         return True
     if SQLITE in (release, specifier):

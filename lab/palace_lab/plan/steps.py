@@ -14,14 +14,32 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from palace_lab.processes.points import CrashPoint
+
 #: Number of a call, counted from 1.
 Ordinal = Annotated[int, msgspec.Meta(ge=1)]
 #: How far into something: above 0, up to 1.
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
+#: How many, counted from nothing.
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+
+
 class Step(msgspec.Struct, frozen=True, tag_field="step", forbid_unknown_fields=True):
     """Base of all steps."""
+
+
+class AtCall(Step, frozen=True):
+    """Base of those that befall a process at a system call; refuses a call that there is not."""
+
+    process: str
+    syscall: str
+    pattern: str
+
+    def __post_init__(self) -> None:
+        CrashPoint(self.syscall, self.pattern)
 
 
 class Do(Step, frozen=True, tag="do"):
@@ -72,57 +90,45 @@ class Alternate(Step, frozen=True, tag="alternate"):
     """Processes write drawers in strict turns, `batch` new ones each turn, `rounds` times round."""
 
     processes: tuple[str, ...]
-    rounds: int
-    batch: int
-    first: int = 0
+    rounds: Ordinal
+    batch: Ordinal
+    first: Count = 0
 
 
-class Crash(Step, frozen=True, tag="crash"):
+class Crash(AtCall, frozen=True, tag="crash"):
     """Kill a process at entry of its k-th matching system call from now on.
 
     Either `k` says which, or `at` (above 0, up to 1) says how far into the calls that an
     undisturbed run of the same plan makes: the runner records those first and puts `k` in.
     """
 
-    process: str
-    syscall: str
-    pattern: str
     k: Ordinal | None = None
     at: Share | None = None
 
 
-class Hold(Step, frozen=True, tag="hold"):
+class Hold(AtCall, frozen=True, tag="hold"):
     """Stop a process at entry of its k-th matching system call from now on, until `Release`."""
 
-    process: str
-    syscall: str
-    pattern: str
     k: Ordinal = 1
 
 
-class Fail(Step, frozen=True, tag="fail"):
+class Fail(AtCall, frozen=True, tag="fail"):
     """From its k-th matching system call on, let each of a process fail, as on a full disk.
 
     The calls are not executed and return `errno`. At most one for each process.
     """
 
-    process: str
-    syscall: str
-    pattern: str
     errno: str = "ENOSPC"
     k: Ordinal = 1
 
 
-class Slow(Step, frozen=True, tag="slow"):
+class Slow(AtCall, frozen=True, tag="slow"):
     """From its k-th matching system call on, each of a process takes longer, as on a slow disk.
 
     `seconds` longer, before it has any effect. At most one `Fail` or `Slow` for each process.
     """
 
-    process: str
-    syscall: str
-    pattern: str
-    seconds: float
+    seconds: Seconds
     k: Ordinal = 1
 
 
@@ -185,7 +191,7 @@ class Check(Step, frozen=True, tag="check"):
 class Elapse(Step, frozen=True, tag="elapse"):
     """Let time pass: the fault itself is a duration. Decides no order between processes."""
 
-    seconds: float
+    seconds: Seconds
 
 
 class Backdate(Step, frozen=True, tag="backdate"):

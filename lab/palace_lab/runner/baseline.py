@@ -104,7 +104,7 @@ def drawers_of(plan: Plan) -> int:
 
 def _number(call: steps.Do | steps.Begin, name: str) -> int:
     value = call.args.get(name, 0)
-    if type(value) is not int:
+    if type(value) is not int or value < 0:
         raise UsageError(
             f"process {call.process} of the plan: {name} of operation {call.op!r} is "
             f"{value!r:.60}: give a whole number"
