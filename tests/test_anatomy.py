@@ -412,6 +412,16 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
         lambda p: _execute(p, "UPDATE embeddings_queue_config SET config_json_str = '{'"),
         {"config-unreadable"},
     ),
+    "config of a collection is no JSON": (
+        lambda p: _execute(
+            p, "UPDATE collections SET config_json_str = '{nope' WHERE name = 'few'"
+        ),
+        {"config-unreadable"},
+    ),
+    "collection removed by hand": (
+        lambda p: _execute(p, "DELETE FROM collections WHERE name = 'few'"),
+        {"segment-ownerless"},
+    ),
     "label overwritten": (
         _unknown_label,
         {"count-mismatch", "element-unknown", "vectors-missing", "unrecoverable"},
@@ -420,7 +430,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
         lambda p: _execute(p, "UPDATE collections SET dimension = 17 WHERE name = 'drawers'"),
         {"dimension-mismatch", "log-unreadable", "vectors-missing", "unrecoverable"},
     ),
-    "row of a second writer": (_peer_row, {"index-drift", "vectors-missing", "unrecoverable"}),
+    "row of a second writer": (
+        _peer_row,
+        {"index-drift", "vectors-missing", "unrecoverable", "vectors-doubtful"},
+    ),
     "rows deleted": (
         lambda p: _execute(p, "DELETE FROM embeddings WHERE embedding_id = 'drawer-100'"),
         {"index-only"},
@@ -464,7 +477,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "no length": (_no_length, {"index-torn"}),
     "pickle longer": (_longer_pickle, {"pickle-torn"}),
     "no link leads there": (_cut_off, {"index-unreachable"}),
-    "vector overwritten": (_other_vector, {"vector-mismatch"}),
+    "vector overwritten": (_other_vector, {"vector-mismatch", "vectors-doubtful"}),
     "watermark beyond all": (
         lambda p: _vector_mark(p, "x'0000000000100000'" if "blob" in _era(p) else "1048576"),
         {"watermark-impossible", "vectors-missing"},

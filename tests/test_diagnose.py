@@ -339,7 +339,7 @@ def test_a_change_that_was_cut_off_is_a_note(palace: Path) -> None:
 
 
 def _reading(index_by: Any, *claimed: Claim) -> Reading:
-    drawers = Drawers("d", 3, "0.x", 4, index_by, 0, None, None, 4, "l2", 10, 10, "s", 0, 0)
+    drawers = Drawers("d", 3, "0.x", 4, index_by, 0, None, None, 4, "l2", 10, 10, "s", 0, 0, 0)
     return Reading(collections=(drawers,), claims=claimed)
 
 

@@ -6,9 +6,11 @@ import errno
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -236,9 +238,72 @@ def test_the_death_of_the_mending_process_is_told(
         return b""
 
     monkeypatch.setattr(mending, "watch", kill)
-    with pytest.raises(LabError, match="was killed by SIGKILL; the palace is as it was"):
+    with pytest.raises(LabError, match="was killed by SIGKILL; the copy was removed"):
         mend_copy(palace, environment, quiet)
     assert killed
+    assert not palace.exists()
+
+
+def no_settings(palace: Path) -> None:
+    changed(palace, "UPDATE collections SET config_json_str = '{nope' WHERE name = 'few'")
+    headless(palace)
+
+
+@pytest.mark.slow
+@pytest.mark.s1
+def test_what_chromadb_does_not_go_on_from_is_told_and_leaves_no_copy(tmp_path: Path) -> None:
+    palace = copied("1.5.9", tmp_path)
+    no_settings(palace)
+    before = content(palace)
+    with pytest.raises(LabError, match=r"chromadb does not go on from .*deserialize.*was removed"):
+        mended(palace, "--into", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    assert content(palace) == before
+
+
+def text_watermark(palace: Path) -> None:
+    changed(palace, "UPDATE max_seq_id SET seq_id = 'abc'")
+
+
+def peer_row(palace: Path) -> None:
+    """Leave a row below the watermark that no index knows, as a second writer does."""
+    changed(palace, "UPDATE embeddings SET seq_id = 3 WHERE embedding_id = 'drawer-130'")
+    changed(palace, "DELETE FROM embeddings_queue WHERE id = 'drawer-130'")
+
+
+def log_emptied(palace: Path) -> None:
+    changed(palace, "DELETE FROM embeddings_queue")
+
+
+def changed(palace: Path, statement: str) -> None:
+    with closing(sqlite3.connect(palace / "chroma.sqlite3")) as connection, connection:
+        connection.execute(statement)
+
+
+@pytest.mark.slow
+@pytest.mark.s1
+@pytest.mark.parametrize("release", ["0.6.3", "1.5.9"])
+@pytest.mark.parametrize("harm", [text_watermark, peer_row, log_emptied], ids=lambda h: h.__name__)
+def test_what_a_copy_will_not_find_is_said_before_it_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], release: str, harm: Any
+) -> None:
+    palace = copied(release, tmp_path)
+    harm(palace)
+    found = survey(palace)
+    told = {each.name: {*each.unrecoverable, *each.doubtful} for each in found.collections}
+    old = sorted({name for each in found.collections for name in each.changes_lost})
+    code = mended(palace, "--into", tmp_path / "copy")
+    out = capsys.readouterr().out
+    after = survey(tmp_path / "copy")
+    for each in after.collections:
+        assert set(each.missing_from_index) <= told[each.name]
+        assert len(told[each.name]) - len(each.missing_from_index) <= 1, "far more was said"
+    assert bool(found.collection("drawers").doubtful) == (harm is peer_row)
+    assert ("finds" in out and "fewer than the palace" in out) == (harm is peer_row), out
+    assert (code == ExitCode.PROMISED) == (harm is text_watermark), out
+    if harm is log_emptied:
+        assert old
+        assert "they are found by the vector they had before" in out
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ def adopt(palace: Path, *, salvage: bool) -> Adoption:
 
 def _complete(palace: Path, *, salvage: bool) -> dict[str, tuple[str, ...]]:
     """Put back what the log lacks; return the ids whose vector is lost, by collection."""
-    lost = {}
+    lost, of_before = {}, {}
     missing = [each for each in survey(palace).collections if not each.log_complete]
     with database(palace) as connection:
         for each in missing:
@@ -81,11 +81,18 @@ def _complete(palace: Path, *, salvage: bool) -> dict[str, tuple[str, ...]]:
                 raise _DoubtfulError(f"the vector of {gone[0]!r} in {each.name!r} is in no file")
             if gone:
                 lost[each.name] = gone
+            of_before[each.name] = [name for name in each.changes_lost if name not in gone]
     for each in survey(palace).collections:
         gone = lost.get(each.name, ())
         if set(each.rows) - each.replayed.certain - set(gone):
             raise _DoubtfulError("the log is still incomplete after vectors were put back")
         _tell(palace, each, gone)
+        if old := of_before.get(each.name):
+            _LOG.warning(
+                "%s: the last change of %d drawers of %r is in no file; they are found by the "
+                "vector they had before, until they are written again: %s",
+                palace, len(old), each.name, ", ".join(map(repr, old)),
+            )  # fmt: skip
     return lost
 
 

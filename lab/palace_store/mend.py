@@ -50,6 +50,14 @@ def main(words: list[str]) -> int:
     except PalaceError as error:
         print(f"palace_store: {error}", file=sys.stderr)
         return USAGE if isinstance(error, PalaceInputError) else REFUSED
+    except Exception as error:  # noqa: BLE001  (of whichever chromadb this is)
+        sentence = " ".join(str(error).split())
+        print(
+            f"palace_store: chromadb does not go on from {words[0]} ({type(error).__name__}: "
+            f"{sentence:.300}); nothing more can be done here: put it back from a copy",
+            file=sys.stderr,
+        )
+        return REFUSED
     return 0
 
 

@@ -118,17 +118,25 @@ def _show(before: Diagnosis, after: Diagnosis, mended: Mended, console: Console)
     for line in mended.said:
         console.say(f"  {line}", hang=4)
     missing = {each.name: each.unfindable for each in before.reading.collections}
+    fewer = 0
     for name, rows in mended.rows.items():
         ids = mended.unfindable[name]
         console.say(
             f"collection {one_line(name)}: {rows} rows, found by no search: "
             f"{missing.get(name, 0)} before, {len(ids)} now"
         )
+        fewer += max(0, len(ids) - missing.get(name, 0))
         if ids:
             shown = ", ".join(one_line(repr(each)) for each in ids[:_IDS_MAX])
             more = f" and {len(ids) - _IDS_MAX} more" if len(ids) > _IDS_MAX else ""
             console.say(f"  write these again, from their documents: {shown}{more}", hang=2)
     console.say(f"{_name(after.palace)}: {verdict(after)}", verdict_style(after))
+    if fewer:
+        console.say(
+            f"the copy finds {fewer} drawers fewer than the palace, where what is found may be "
+            "another's vector: write them again before it takes the palace's place",
+            STYLES["bad"],
+        )
     healthy = after.verdict == "healthy"
     if not healthy:
         console.say("what is left, and what to do about it (with every id: --json):")

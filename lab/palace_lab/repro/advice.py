@@ -37,6 +37,8 @@ _MARKS = f"{_STOP}; then {_MENDED}, whose watermarks are put right (docs/s0-stal
 _BACKUP = f"{_COPY}; nothing here mends it: restore the file from a backup"
 _ASK = f"{_COPY}; nothing here mends it by itself: keep the copy and report it"
 _TWO = "two processes wrote the palace at the same time, each its own index over the other's"
+_TWO_OR_DISK = f"{_TWO}; or the disk holds other bytes than were written"
+_TWO_OR_PURGED = f"{_TWO}; or the log was emptied before an index had taken it up"
 _KILLED = "a process was killed, or the disk was full, while it wrote the index files"
 
 
@@ -74,21 +76,24 @@ _ROOTS = (
     "segment-missing",
     "pickle-torn",
     "pickle-refused",
-    "index-torn",
-    "bloated-file",
     "pickle-missing",
     "dimension-mismatch",
     "log-unreadable",
     "watermark-impossible",
     "watermark-missing",
     "index-drift",
+    "index-torn",
+    "bloated-file",
     "log-gap",
 )
 #: What may follow from them.
 _CONSEQUENCES = frozenset(
     {
         "index-drift",
+        "index-torn",
+        "bloated-file",
         "vectors-missing",
+        "vectors-doubtful",
         "unrecoverable",
         "index-only",
         "element-unknown",
@@ -136,12 +141,23 @@ ADVICE: Mapping[str, Advice] = {
         "s1/two-writers-alternating",
         _OPEN,
     ),
-    "element-unknown": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
-    "count-mismatch": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
-    "vector-mismatch": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
-    "index-only": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
-    "vectors-missing": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
-    "unrecoverable": Advice(_TWO, "s1/two-writers-alternating", _OPEN),
+    "element-unknown": Advice(_TWO_OR_DISK, "s1/two-writers-alternating", _OPEN),
+    "count-mismatch": Advice(_TWO_OR_DISK, "s1/two-writers-alternating", _OPEN),
+    "vector-mismatch": Advice(_TWO_OR_DISK, "s1/two-writers-alternating", _OPEN),
+    "index-only": Advice(
+        f"{_TWO}; or rows were deleted from the tables by something that is not chromadb",
+        "s1/two-writers-alternating",
+        f"{_STOP}; then write these ids once more (upsert) and delete them: until then a search "
+        "may answer them without a document",
+    ),
+    "vectors-doubtful": Advice(
+        _TWO_OR_DISK,
+        "s1/two-writers-alternating",
+        f"{_OPEN}; write what that list names again before the copy takes the palace's place: "
+        "until then the palace itself may find more",
+    ),
+    "vectors-missing": Advice(_TWO_OR_PURGED, "s1/two-writers-alternating", _OPEN),
+    "unrecoverable": Advice(_TWO_OR_PURGED, "s1/two-writers-alternating", _OPEN),
     "index-unreachable": Advice(
         "other vectors of the collection were replaced, and the last link to these was lost; or "
         "many vectors are nearly or quite alike, of which chromadb's index links few by itself",
@@ -166,7 +182,7 @@ ADVICE: Mapping[str, Advice] = {
         "",
         _MARKS,
     ),
-    "watermark-type": Advice("unknown: no release of chromadb writes this", "", _ASK),
+    "watermark-type": Advice("unknown: no release of chromadb writes this", "", _MARKS),
     "quarantined-directories": Advice(
         "a quarantine, or palace_store when it rebuilt an index (.rebuilt-, .torn-)",
         "s1/quarantine",
@@ -182,6 +198,9 @@ ADVICE: Mapping[str, Advice] = {
     "seq-id-unreadable": Advice("unknown: no release of chromadb writes this", "", _ASK),
     "segment-name": Advice("the file was not written by chromadb", "", _ASK),
     "config-unreadable": Advice("unknown: no release of chromadb writes this", "", _ASK),
+    "segment-ownerless": Advice(
+        "the row of a collection was deleted from the tables, or a deletion was cut off", "", _ASK
+    ),
     "database-damaged": Advice(
         "the disk, or a program that dropped SQLite's locks or removed a journal",
         "",

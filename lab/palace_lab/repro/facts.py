@@ -53,6 +53,7 @@ class Drawers:
     segment: str | None
     unfindable: int
     lost: int
+    doubtful: int
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,10 @@ from palace_lab.repro.reading import stamps
 
 DEADLINE_S = 3600.0
 _BLOCK_BYTES = 4 << 20
+_GONE = (
+    "the copy was removed and the palace is as it was: ask for the release that last wrote it "
+    "(--release), or put the palace back from a backup"
+)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LINES_MAX, _LINE_MAX = 40, 300
 Tell = Callable[[str], None]
@@ -119,8 +123,17 @@ def mend_copy(
 ) -> Mended:
     """Let the library open the copy with one release of chromadb.
 
-    Raises `LabError` where its process died or was refused, and `DeadlineError`; the copy stays.
+    Raises `LabError` where its process died or was refused, and `DeadlineError`; the copy is
+    removed then, for it is neither as it was nor mended.
     """
+    try:
+        return _mended(copy, environment, tell, deadline_s)
+    except BaseException:
+        shutil.rmtree(copy, ignore_errors=True)
+        raise
+
+
+def _mended(copy: Path, environment: Environment, tell: Tell, deadline_s: float) -> Mended:
     with scratch_directory() as scratch:
         root = make_import_root(scratch.path / "root")
         told = scratch.path / "said"
@@ -149,10 +162,10 @@ def mend_copy(
     lines = _told(said, copy)
     if process.returncode < 0:
         ended = f"was killed by {signal.Signals(-process.returncode).name}"
-        raise LabError(f"the process that opened {copy} {ended}; the palace is as it was")
+        raise LabError(f"the process that opened {copy} {ended}; {_GONE}")
     if process.returncode or not answer:
         why = lines[-1] if lines else f"it ended with code {process.returncode}"
-        raise LabError(f"{copy} could not be mended: {why}; the palace itself is as it was")
+        raise LabError(f"{copy} could not be mended: {why}; {_GONE}")
     found = json.loads(answer)
     return Mended(
         {name: each["rows"] for name, each in found.items()},

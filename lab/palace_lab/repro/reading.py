@@ -134,6 +134,7 @@ def _drawers(each: CollectionSurvey, types: Mapping[str, set[str]]) -> Drawers:
         segment=each.collection.vector_segment,
         unfindable=len(each.missing_from_index),
         lost=len(each.unrecoverable),
+        doubtful=len(each.doubtful),
     )
 
 

@@ -132,6 +132,8 @@ def _drawers(each: Drawers, *, gone: bool) -> Iterator[str]:
     found = "a vector for each of them" if each.rows else "nothing to find"
     if each.unfindable:
         found = f"{each.unfindable} rows are not findable, {each.lost} of them lost"
+    if each.doubtful:
+        found += f"; {each.doubtful} vectors are doubtful"
     dimension = "no vector yet" if each.dimension is None else f"{each.dimension} dimensions"
     yield f"collection {_name(each.name)}: {each.rows} rows, {found}"
     yield (

@@ -34,7 +34,8 @@ class CollectionSurvey:
     log above the metadata watermark applied. `served` maps the ids the index would answer to
     where their vector is: `IN_INDEX` or a position of the log. `vector_start` is the number above
     which the log is applied to the index, -1 without a watermark. `salvaged` are the vectors of
-    rows that chromadb would not answer, where a file that it cannot read surely holds them.
+    rows that chromadb would not answer, or would from a damaged index, where a file surely holds
+    them.
     """
 
     collection: Collection
@@ -90,6 +91,22 @@ class CollectionSurvey:
         return tuple(name for name in self.unserved if name not in self.salvaged)
 
     @property
+    def changes_lost(self) -> tuple[str, ...]:
+        """Return the rows whose last change the index has not taken up and the log lacks.
+
+        Any vector of theirs may be of before. () without a watermark, for nothing says then which
+        changes the log still owes; 0 where an index was written is none.
+        """
+        written = self.segment is not None and self.segment.index is not None and self.index_ids
+        if self.vector_start < 0 or (self.vector_start == 0 and written):
+            return ()
+        logged = {record.seq_id for record in self.collection.log}
+        rows = zip(self.collection.row_ids, self.collection.row_seq_ids)  # noqa: B905 - as one
+        return tuple(
+            name for name, seq_id in rows if seq_id > self.vector_start and seq_id not in logged
+        )
+
+    @property
     def unsure(self) -> tuple[str, ...]:
         """Return the rows whose vector neither the index as chromadb reads it nor the log has.
 
@@ -117,14 +134,8 @@ class CollectionSurvey:
         """
         if self.segment is None or self.segment.index is None:
             return ()
-        below = self.metadata_watermark
-        highest = max(
-            self.collection.log[-1].seq_id if self.collection.log else -1,
-            (below.value or -1) if below is not None else -1,
-            max(self.rows.values(), default=-1),
-        )
-        if self.vector_start > highest:
-            return ()  # an impossible watermark says nothing about the pickle
+        if self.beyond_all:
+            return ()
         known = self.segment.id_to_label
         return tuple(
             name
@@ -132,6 +143,16 @@ class CollectionSurvey:
             if seq_id <= self.vector_start
             and name not in known
             and self.served.get(name, IN_INDEX) == IN_INDEX
+        )
+
+    @property
+    def beyond_all(self) -> bool:
+        """Tell whether the vector watermark is impossible: it says nothing about the pickle."""
+        below = self.metadata_watermark
+        return self.vector_start > max(
+            self.collection.log[-1].seq_id if self.collection.log else -1,
+            (below.value or -1) if below is not None else -1,
+            max(self.rows.values(), default=-1),
         )
 
     @property
@@ -147,12 +168,23 @@ class CollectionSurvey:
 
     @property
     def doubtful(self) -> tuple[str, ...]:
-        """Return the rows whose vector is only in an index that is not to be trusted."""
-        if self.index_trusted:
-            return ()
+        """Return the rows whose vector is only in an index that is not to be trusted.
+
+        Looked for where there is damage: a vector that no file surely holds is not `salvaged`.
+        """
         log = self.replayed.vectors
         return tuple(
-            name for name in self.rows if self.served.get(name) == IN_INDEX and name not in log
+            name for name in self.in_index_alone if name not in log and name not in self.salvaged
+        )
+
+    @property
+    def in_index_alone(self) -> tuple[str, ...]:
+        """Return the rows that a damaged index answers, and the log not surely."""
+        if not any(finding.severity == "damage" for finding in self.findings):
+            return ()
+        sure = self.replayed.certain
+        return tuple(
+            name for name in self.rows if self.served.get(name) == IN_INDEX and name not in sure
         )
 
     def vectors(self, ids: Iterable[str] | None = None, *, doubtful: bool = False) -> Vectors:

@@ -18,7 +18,7 @@ Severity = Literal["note", "warning", "damage"]
 #: Every kind of finding with its meaning. A kind never changes its meaning, only its sentence.
 KINDS: dict[str, str] = {
     "bloated-file": "an index file is larger than its header allows",
-    "config-unreadable": "embeddings_queue_config does not hold a JSON object",
+    "config-unreadable": "settings of the log or of a collection are no JSON object",
     "count-mismatch": "the pickle and data_level0.bin disagree on which elements are alive",
     "dimension-mismatch": "collection, index or log disagree on the vectors' length",
     "element-unknown": "the index holds live elements that the pickle does not name",
@@ -34,9 +34,11 @@ KINDS: dict[str, str] = {
     "quarantined-directories": "segment directories that were set aside by renaming",
     "segment-missing": "a watermark says that an index was written, but there is none",
     "segment-name": "a segment's id is not a UUID, so no directory is looked for",
+    "segment-ownerless": "segments of a collection that is not in the table of collections",
     "seq-id-unreadable": "a row's sequence number has a type or length no release writes",
     "unrecoverable": "rows whose vector is in no file that can be read",
     "vector-mismatch": "the index answers another vector than the log's last write",
+    "vectors-doubtful": "rows whose vector only an index has that may give one row's for another's",
     "vectors-missing": "rows that neither the index nor the log above its watermark answers",
     "watermark-blob": "a BLOB watermark where this schema has integers (S0)",
     "watermark-impossible": "a watermark beyond every sequence number there is, or below the first",

@@ -49,10 +49,18 @@ def judge(tables: Tables, each: CollectionSurvey, *, deep: bool = True) -> list[
 
 
 def lost(each: CollectionSurvey) -> list[Finding]:
-    """Return what is to be said of vectors that are in no file, once all were looked through."""
-    ids = each.unrecoverable
-    text = f"{len(ids)} of {len(each.rows)} rows have a vector in no file that can be read"
-    return [_of(each, finding) for finding in found("unrecoverable", "damage", text, ids) if ids]
+    """Return what is to be said of vectors no file surely holds, once all were looked through."""
+    gone, unsure, n = each.unrecoverable, each.doubtful, len(each.rows)
+    text = f"{len(gone)} of {n} rows have a vector in no file that can be read"
+    of_index = (
+        f"{len(unsure)} of {n} rows have their vector in an index alone that may give it for "
+        "another row's, so a mended copy leaves these out"
+    )
+    found_now = [
+        *(found("unrecoverable", "damage", text, gone) if gone else ()),
+        *(found("vectors-doubtful", "damage", of_index, unsure) if unsure else ()),
+    ]
+    return [_of(each, finding) for finding in found_now]
 
 
 def _of(each: CollectionSurvey, finding: Finding) -> Finding:
@@ -141,11 +149,7 @@ def _log(each: CollectionSurvey) -> Iterator[Finding]:
         severity: Severity = "damage" if broken[-1].seq_id > start else "warning"
         text = f"{len(broken)} log records from number {broken[0].seq_id} on cannot be applied"
         yield from found("log-unreadable", severity, text, ids)
-    if start < 0:
-        return  # without a watermark nothing says which changes the log still owes
-    logged = {record.seq_id for record in log}
-    rows = zip(each.collection.row_ids, each.collection.row_seq_ids)  # noqa: B905 - made together
-    gone = tuple(name for name, seq_id in rows if seq_id > start and seq_id not in logged)
+    gone = each.changes_lost
     if gone:
         text = f"{len(gone)} rows changed above vector watermark {start}, the log lacks the change"
         yield from found("log-gap", "damage", text, gone)

@@ -116,9 +116,10 @@ def _survey(palace: Path, tables: Tables, each: Collection, *, deep: bool) -> Co
         ),
     )
     result = replace(result, findings=tuple(judge(tables, result, deep=deep)))
-    if not result.unsure:
+    wanted = (*result.unsure, *result.in_index_alone)
+    if not wanted:
         return result
-    result = replace(result, salvaged=Salvage.of(palace, result).vectors(result.unsure))
+    result = replace(result, salvaged=Salvage.of(palace, result).vectors(wanted))
     return replace(result, findings=(*result.findings, *lost(result)))
 
 

@@ -36,7 +36,6 @@ DRIFT = "drift"
 _TOLERANCE = 1e-3
 #: Beyond these a length, squared, is no number of float32 any more, so that chromadb kept none.
 _LENGTH_MIN, _LENGTH_MAX = 1e-18, 1e18
-_DISTRUST = frozenset({"vector-mismatch", "dimension-mismatch"})
 
 
 @dataclass(frozen=True)
@@ -92,16 +91,21 @@ class Salvage:
 
 def _trusted(each: CollectionSurvey, indexes: list[Segment]) -> bool:
     known = {name for index in indexes for name in index.id_to_label}
+    kinds = {finding.kind for finding in each.findings}
     return (
-        all(
-            seq_id > each.vector_start or name in known or each.served.get(name, IN_INDEX) >= 0
-            for name, seq_id in each.rows.items()
-        )
-        and not _DISTRUST & {finding.kind for finding in each.findings}
+        (each.beyond_all or ("vector-mismatch" not in kinds and _knows_all(each, known)))
+        and "dimension-mismatch" not in kinds
         and all(
             index.header is None or index.header.dimension == each.dimension for index in indexes
         )
         and all(_labelled_once(index) for index in indexes)
+    )
+
+
+def _knows_all(each: CollectionSurvey, known: set[str]) -> bool:
+    return all(
+        seq_id > each.vector_start or name in known or each.served.get(name, IN_INDEX) >= 0
+        for name, seq_id in each.rows.items()
     )
 
 
@@ -118,7 +122,7 @@ def _intact(index: Segment, name: str, *, cosine: bool) -> npt.NDArray[np.float3
         return None
     if not cosine:
         return stored
-    if abs(float(np.linalg.norm(stored)) - 1) > _TOLERANCE:
+    if abs(float(np.linalg.norm(stored.astype(np.float64))) - 1) > _TOLERANCE:
         return None
     restored: npt.NDArray[np.float32] = index.vectors([name], lengths_restored=True)[0]
     length = float(np.dot(restored.astype(np.float64), stored.astype(np.float64)))

@@ -7,10 +7,9 @@ decoded from INTEGER and from big-endian BLOB alike, and watermarks keep the typ
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,10 @@ from palace_store.anatomy.records import (
     decode_seq_id,
 )
 from palace_store.anatomy.settings import index_settings
+from palace_store.anatomy.table_judgement import ownerless, queue_config, unreadable_settings
 
 #: A vector of 65,536 float32. A longer one is not loaded and counts as undecodable.
 VECTOR_BYTES_MAX = 4 * 65_536
-
-_CONFIG_BYTES_MAX = 1 << 20
 
 
 @dataclass
@@ -127,6 +125,7 @@ def _read(reader: _Reader) -> Tables:
         scopes = segments.get(reader.text(ident, "a collection's id"), {})
         vector, metadata = scopes.get("VECTOR"), scopes.get("METADATA")
         ids = rows.get(metadata or "", {})
+        findings += unreadable_settings(str(name), config, schema)
         collections.append(
             Collection(
                 id=ident,
@@ -147,7 +146,11 @@ def _read(reader: _Reader) -> Tables:
             "migrations", "dir version filename", order="dir, version"
         )
     )
-    config_read = _queue_config(reader, findings)
+    texts = [
+        text for (text,) in reader.rows("embeddings_queue_config", "config_json_str", order="id")
+    ]
+    config_read = queue_config(texts, findings)
+    findings += ownerless(segments, (each.id for each in collections))
     return Tables(
         reader.file, era, migrations, tuple(collections), watermarks, config_read, last,
         frozenset(known), tuple(findings),
@@ -207,18 +210,3 @@ def _watermarks(reader: _Reader) -> tuple[dict[str, Watermark], Era]:
     for segment, storage, value in reader.connection.execute(query):
         found[str(segment)] = Watermark(str(segment), str(storage), decode_seq_id(value))
     return found, era
-
-
-def _queue_config(reader: _Reader, findings: list[Finding]) -> Mapping[str, Any] | None:
-    config: Mapping[str, Any] | None = None
-    for (text,) in reader.rows("embeddings_queue_config", "config_json_str", order="id"):
-        try:
-            parsed = json.loads(text) if len(text) <= _CONFIG_BYTES_MAX else None
-        except (TypeError, ValueError, RecursionError):
-            parsed = None
-        if isinstance(parsed, dict):
-            config = parsed
-        else:
-            sentence = "embeddings_queue_config does not hold a JSON object."
-            findings.append(Finding("config-unreadable", "warning", sentence))
-    return config

@@ -31,7 +31,13 @@ def watermarks(tables: Tables, each: CollectionSurvey) -> Iterator[Finding]:
         text = f"{len(each.collection.row_ids)} rows were written, and no watermark says so"
         yield from found("watermark-missing", "note", text)
     index = each.segment.index if each.segment is not None else None
-    if index is None or each.vector_watermark is not None:
+    if index is None:
+        return
+    mark = each.vector_watermark
+    if mark is not None:
+        if mark.value == 0 and tables.era == "integer" and index.id_to_label:
+            text = f"an index of {len(index.id_to_label)} vectors was written, the watermark is 0"
+            yield from found("watermark-missing", severity, text)
         return
     if index.max_seq_id is None and index.id_to_label:  # up to 0.5 it is there
         text = f"an index of {len(index.id_to_label)} vectors was written, and no watermark says so"
