@@ -54,6 +54,8 @@ def test_the_large_palace_is_as_large_as_the_report_has_it() -> None:
     assert imported.process == importer.name
     assert imported.args["count"] == 28_000
     assert {each.options["wings"] for each in plan.processes} == {15}
-    (together,) = (step for step in plan.steps if isinstance(step, steps.Together))
-    assert [call.process for call in together.calls] == [each.name for each in clients]
-    assert len(clients) == 3
+    work, searches = (step for step in plan.steps if isinstance(step, steps.Together))
+    assert [(call.process, call.op) for call in work.calls] == [
+        (each.name, "work") for each in clients
+    ]
+    assert [call.op for call in searches.calls] == ["found"] * 3

@@ -128,12 +128,23 @@ class Fixes:
         return cls(())
 
     @classmethod
-    def reported(cls, name: str) -> Fixes:
-        """Return only the fix a report describes, as it describes it."""
-        if name not in _REPORTED:
-            known = ", ".join(sorted(_REPORTED))
-            raise ValueError(f"no report describes a fix named {name!r}; reported are: {known}")
-        return cls(tuple(sorted(_REPORTED[name].items())))
+    def reported(cls, name: str, *more: str) -> Fixes:
+        """Return only the fix a report describes, as it describes it; of several names all of it.
+
+        Raises `ValueError` for an unknown name, and for two that want one fix in different forms.
+        """
+        merged: dict[str, Variant] = {}
+        for each in (name, *more):
+            if each not in _REPORTED:
+                known = ", ".join(sorted(_REPORTED))
+                raise ValueError(f"no report describes a fix named {each!r}; reported are: {known}")
+            for fix, variant in _REPORTED[each].items():
+                if merged.setdefault(fix, variant) != variant:
+                    raise ValueError(
+                        f"{each!r} wants {fix} as {variant!r}, which is {merged[fix]!r} already: "
+                        "name one of them"
+                    )
+        return cls(tuple(sorted(merged.items())))
 
     @classmethod
     def parse(cls, words: Iterable[str]) -> Fixes:

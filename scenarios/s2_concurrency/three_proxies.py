@@ -9,7 +9,8 @@ scenario = Scenario(
     reports=("mempalace#948",),
     plan=three_clients(transport="proxy"),
     off=Fixes.none(),
-    accepts={"*": "index-ruined"},
+    as_reported=Fixes.reported("kg", "client-cache"),
+    accepts={"*": ("index-ruined", "stale-read", "locked")},
     probability=0.9,
     nightly=True,
 )

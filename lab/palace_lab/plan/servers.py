@@ -23,6 +23,8 @@ from palace_store import __version__
 SHAPE = Shape(embedded=True)
 #: The version of the library, and another: the same code under another number.
 NOW, OTHER = __version__, "0.2.0"
+#: The clients of S2, in the order in which they open the palace.
+NAMES = ("kitchen", "study", "garden")
 
 
 def upgraded(upgrade: Upgrade, *, started_with: str = "0.6.3") -> Plan:
@@ -42,16 +44,15 @@ def upgraded(upgrade: Upgrade, *, started_with: str = "0.6.3") -> Plan:
 
 
 def three_clients(**options: Any) -> Plan:
-    """Return the plan of three clients that remember in one palace at once, through servers."""
-    names, each = ("kitchen", "study", "garden"), 40
-    calls = [write(name, each, first=1000 * n, batch=1) for n, name in enumerate(names)]
-    return _clients(
-        names,
-        options,
-        *(Do(name, "status") for name in names),
-        Together(tuple(calls)),
-        *(Close(name) for name in reversed(names)),
+    """Return the plan of three clients that work in one palace at once, through servers.
+
+    Each writes drawers, tells and ends facts, and then looks for what all have written by then,
+    twice.
+    """
+    plan = _clients(
+        NAMES, options, *(Do(name, "status") for name in NAMES), *_at_once(20, facts=20, rounds=2)
     )
+    return plan.changed(observers=(*plan.observers, "triples"))
 
 
 def large_palace(**options: Any) -> Plan:
@@ -60,24 +61,40 @@ def large_palace(**options: Any) -> Plan:
     16 dimensions: chromadb alone then finds all of so many by their own vectors, measured on three
     releases; with 64 a healthy index misses some (docs/s2-concurrency.md). Flushed every 200.
     """
-    names, each = ("kitchen", "study", "garden"), 300
     wings = {"wings": 15}
     return Plan(
         shape=Shape(sync_threshold=200, batch_size=100, embedded=True),
         processes=(
             Process("importer", options=wings),
-            *(Process(name, target="mcp", options={**options, **wings}) for name in names),
+            *(Process(name, target="mcp", options={**options, **wings}) for name in NAMES),
         ),
+        observers=("palace", "chroma", "triples"),
         steps=(
             write("importer", 28_000, first=10_000, batch=500),
             Close("importer"),
-            *(Do(name, "status") for name in names),
-            Together(
-                tuple(write(name, each, first=1000 * n, batch=1) for n, name in enumerate(names))
-            ),
-            *(Close(name) for name in reversed(names)),
+            *(Do(name, "status") for name in NAMES),
+            *_at_once(300, facts=40, rounds=1),
         ),
     )
+
+
+def _at_once(each: int, *, facts: int, rounds: int) -> list[AnyStep]:
+    """Return rounds in which three clients work at once, then look for a quarter of all of it.
+
+    `each` is the drawers of one client in one round, `facts` how many of them have a fact beside.
+    """
+    steps: list[AnyStep] = []
+    written: list[int] = []
+    for turn in range(rounds):
+        begins = {name: 1000 * n + turn * each for n, name in enumerate(NAMES)}
+        work = {"drawers": each, "facts": facts}
+        steps.append(
+            Together(tuple(Do(name, "work", {"first": at, **work}) for name, at in begins.items()))
+        )
+        written += [number for at in begins.values() for number in range(at, at + each)]
+        wanted = [[number, 0] for number in written[3::4]]  # the last of each client among them
+        steps.append(Together(tuple(Do(name, "found", {"wanted": wanted}) for name in NAMES)))
+    return [*steps, *(Close(name) for name in reversed(NAMES))]
 
 
 def client_cut(**options: Any) -> Plan:
@@ -109,16 +126,15 @@ def _clients(names: Sequence[str], options: dict[str, Any], *steps: AnyStep) -> 
 
 def three_writers(**options: Any) -> Plan:
     """Return the plan of three processes that write with raw chromadb, and one of ours after."""
-    names, each = ("kitchen", "study", "garden"), 200
-    calls = [write(name, each, first=1000 * number) for number, name in enumerate(names)]
+    calls = [write(name, 200, first=1000 * number) for number, name in enumerate(NAMES)]
     wanted = [[number, 0] for call in calls for number in _numbers(call)]
     return Plan(
         shape=Shape(sync_threshold=50, batch_size=10),
-        processes=tuple(Process(name, target="chroma", options=options) for name in names),
+        processes=tuple(Process(name, target="chroma", options=options) for name in NAMES),
         steps=(
-            *(write(name, 5, first=9000 + 10 * n) for n, name in enumerate(names)),
+            *(write(name, 5, first=9000 + 10 * n) for n, name in enumerate(NAMES)),
             Together(tuple(calls)),
-            *(Close(name) for name in reversed(names)),
+            *(Close(name) for name in reversed(NAMES)),
             Do("ours", "found", {"wanted": wanted}),
         ),
     )

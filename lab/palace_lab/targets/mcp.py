@@ -49,7 +49,7 @@ class StaleAckError(Exception):
 class McpTarget(DrawersTarget):
     """One client with one server."""
 
-    RECORDS_ITSELF = DrawersTarget.RECORDS_ITSELF | {"tell"}
+    RECORDS_ITSELF = DrawersTarget.RECORDS_ITSELF | {"tell", "end", "work"}
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -139,11 +139,7 @@ class McpTarget(DrawersTarget):
 
     def tell(self, *, n: int, pause: bool = False) -> dict[str, Any]:
         """Add triple n; with `pause`, pause at "in-flight" when the server has surely read it."""
-        fact = {
-            "subject": f"{self.context.process}-s{n}",
-            "predicate": PREDICATE,
-            "object": f"o{n}",
-        }
+        fact = self._fact(n)
         with self.call("triple", first=n, count=1):
             if not pause:
                 return self._change("kg_add", **fact)
@@ -151,6 +147,27 @@ class McpTarget(DrawersTarget):
             self._ask("search", query="anything", n=1)  # lines are read in order
             self.context.pause("in-flight")
             return _checked(waiting.result())
+
+    def end(self, *, n: int) -> dict[str, Any]:
+        """End triple n now."""
+        with self.call("end", first=n, count=1):
+            return self._change("kg_invalidate", **self._fact(n))
+
+    def work(self, *, first: int, drawers: int, facts: int) -> dict[str, int]:
+        """Write drawers one by one, and beside each of the first `facts` tell a fact and end it.
+
+        Stops at a drawer that is refused; a fact that is refused is counted, as its call says it.
+        """
+        refused = 0
+        for number in range(first, first + drawers):
+            self.write(first=number, count=1)
+            if number < first + facts:
+                try:
+                    self.tell(n=number)
+                    self.end(n=number)
+                except ToolFailedError:
+                    refused += 1  # who keeps an agent's memory goes on after a lock
+        return {"drawers": drawers, "refused": refused}
 
     def timed(self, *, tool: str, count: int) -> dict[str, float]:
         """Call a tool `count` times, each with texts of its own; returns the median seconds."""
@@ -160,6 +177,13 @@ class McpTarget(DrawersTarget):
             self._ask(tool, **{name: f"{name} {number}" for name in _TIMED[tool]})
             took.append(time.monotonic() - begun)
         return {"seconds": statistics.median(took)}
+
+    def _fact(self, n: int) -> dict[str, str]:
+        return {
+            "subject": f"{self.context.process}-s{n}",
+            "predicate": PREDICATE,
+            "object": f"o{n}",
+        }
 
     def _change(self, tool: str, **arguments: Any) -> dict[str, Any]:
         installed = self._installed()

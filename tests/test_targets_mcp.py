@@ -1,0 +1,74 @@
+"""What a client of a memory server does in a trial, and what the history says of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from palace_lab.environments import ensure
+from palace_lab.plan import Plan
+from palace_lab.plan.model import Process, Shape
+from palace_lab.plan.servers import three_clients
+from palace_lab.plan.steps import AnyStep, Close, Do, Together
+from palace_lab.runner.arena import Arena
+from palace_lab.runner.trial import run_trial
+from palace_store.fixes import Fixes
+
+pytestmark = [pytest.mark.slow, pytest.mark.s2]
+
+RELEASE = "1.5.9"
+FACTS = "SELECT subject, object, ended IS NOT NULL FROM triples ORDER BY id"
+
+
+@pytest.fixture(scope="module")
+def arena() -> Iterator[Arena]:
+    with Arena([ensure(RELEASE)], scratch_root=None) as found:
+        yield found
+
+
+def plan_of(*steps: AnyStep, **options: str) -> Plan:
+    return Plan(
+        release=RELEASE,
+        fixes=tuple(Fixes.all().words()),
+        shape=Shape(embedded=True),
+        processes=tuple(Process(name, target="mcp", options=options) for name in ("one", "two")),
+        steps=steps,
+        observers=("palace", "triples"),
+    )
+
+
+def test_a_client_at_work_writes_drawers_and_tells_and_ends_facts(
+    arena: Arena, tmp_path: Path
+) -> None:
+    work = {"first": 5, "drawers": 4, "facts": 2}
+    trial = run_trial(arena, plan_of(Do("one", "work", work), Close("one")), keep=tmp_path)
+    assert not trial.lab_error
+    assert trial.violations == []
+    with closing(sqlite3.connect(tmp_path / "palace" / "knowledge.sqlite3")) as graph:
+        assert graph.execute(FACTS).fetchall() == [("one-s5", "o5", 1), ("one-s6", "o6", 1)]
+    told = [event.op for event in trial.events if event.phase == "ok"]
+    assert [op for op in told if op != "open"] == ["add", "triple", "end"] * 2 + ["add"] * 2
+    assert ("one", "work", {"drawers": 4, "refused": 0}) in [
+        (name, op, answer["value"]) for name, op, answer in trial.outcome.answers
+    ]
+
+
+def test_three_clients_look_for_the_last_drawer_of_each_other() -> None:
+    plan = three_clients()
+    rounds = [step.calls for step in plan.steps if isinstance(step, Together)]
+    written: set[int] = set()
+    for work, looks in zip(rounds[::2], rounds[1::2], strict=True):
+        last = {last_of(call) for call in work}
+        for call in work:
+            written.update(range(call.args["first"], last_of(call) + 1))
+        for call in looks:
+            wanted = {number for number, _ in call.args["wanted"]}
+            assert last <= wanted <= written
+
+
+def last_of(call: Do) -> int:
+    return int(call.args["first"] + call.args["drawers"] - 1)
