@@ -59,7 +59,10 @@ class PalaceServer(MCPServer[Any]):
             self.add_tool(_contained(tool.function), annotations=hints)
 
     def status(self) -> dict[str, Any]:
-        """Tell which palace this is, how much it holds, what runs here and what is installed."""
+        """Tell which palace this is, how much it holds, what runs here and what is installed.
+
+        `reloads` is how often this server has opened the index anew for what others had written.
+        """
         found = self._gate.look()
         stale = any(each.stale for each in found)
         told: dict[str, Any] = {
@@ -67,6 +70,7 @@ class PalaceServer(MCPServer[Any]):
             "model": str(self.memory.embedder.identity),
             "process": os.getpid(),
             "restarts": self._restarts,
+            "reloads": self.memory.drawers.session.reopened,
             **versions(found),
             "stale": stale,
             "action_required": ACTION if stale else None,
