@@ -17,8 +17,8 @@ from palace_lab.errors import ExitCode
 from palace_lab.plan import Plan, steps
 from palace_lab.plan.hops import hops
 from palace_lab.runner.arena import Arena
-from palace_lab.runner.cast import Checked
 from palace_lab.runner.cells import shown_releases
+from palace_lab.runner.outcome import Checked
 from palace_lab.runner.trial import _violations, run_trial
 from palace_lab.scenario import RELEASES, Size
 from palace_store.anatomy import survey

@@ -15,18 +15,21 @@ from palace_lab.plan.graph import on_graph
 from palace_lab.plan.steps import (
     AnyStep,
     Begin,
+    Crash,
     Do,
     Fail,
     Finish,
     Held,
     Hold,
+    Kill,
+    Paused,
     Release,
     Terminate,
 )
-from palace_lab.processes.supervise import tracing_available
+from palace_lab.processes.supervise import tracing_available, wait_any
 from palace_lab.runner.arena import Arena
-from palace_lab.runner.cast import Outcome
 from palace_lab.runner.deadline import Deadline
+from palace_lab.runner.outcome import Outcome
 from palace_lab.runner.stage import Stage
 from palace_store.fixes import Fixes
 
@@ -50,9 +53,13 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
 
 
 def play(arena: Arena, *steps: AnyStep) -> Outcome:
+    return stage_of(arena, *steps).play()
+
+
+def stage_of(arena: Arena, *steps: AnyStep) -> Stage:
     plan = on_graph(*steps).changed(release=RELEASE, fixes=tuple(Fixes.all().words()))
     directory = arena.trial_directory()
-    return Stage(arena, plan, directory, deadline=Deadline(), recording=False).play()
+    return Stage(arena, plan, directory, deadline=Deadline(), recording=False)
 
 
 def test_a_process_is_held_while_others_go_on(arena: Arena) -> None:
@@ -88,6 +95,39 @@ def test_a_process_in_mid_commit_ends_when_it_is_asked_to(arena: Arena) -> None:
     outcome = play(arena, *asked, Release("w"), Finish("w"))
     assert outcome.goals == {"w held": True, "w ended by SIGTERM": True}
     assert [op for _, op, _ in outcome.answers] == ["open", "install_shutdown_handler"]
+
+
+def test_a_process_that_is_killed_in_a_call_has_been(arena: Arena) -> None:
+    outcome = play(arena, Do("w", "open"), COMMIT, BEGUN, Held("w"), Kill("w"), Do("p", "read_all"))
+    assert outcome.goals == {"w held": True, "w killed in mid-call": True}
+    assert [op for name, op, _ in outcome.answers if name == "w"] == ["open"]
+
+
+def test_a_process_that_had_answered_was_not_killed_in_a_call(arena: Arena) -> None:
+    cast = stage_of(arena).cast
+    cast.begin("w", "open", {})
+    assert wait_any([cast.workers["w"]], Deadline().seconds)
+    cast.kill("w")
+    cast.close()
+    assert cast.outcome.goals == {"w killed in mid-call": False}
+    assert [op for _, op, _ in cast.outcome.answers] == ["open"]
+
+
+@pytest.mark.parametrize("before", [(), (BEGUN, Finish("w"))], ids=["none", "finished"])
+def test_a_process_that_is_killed_between_calls_has_no_goal(
+    arena: Arena, before: tuple[AnyStep, ...]
+) -> None:
+    outcome = play(arena, Do("w", "open"), *before, Kill("w"))
+    assert outcome.goals == {}
+    assert outcome.exits["w"].killed_by_lab
+
+
+def test_a_process_that_died_before_was_not_killed_in_a_call(arena: Arena) -> None:
+    point = Crash("w", "write", "*/knowledge.sqlite3-wal", k=1)
+    outcome = play(
+        arena, Do("w", "open"), point, BEGUN, Do("p", "read_all"), Paused("w", "x"), Kill("w")
+    )
+    assert outcome.goals["w killed in mid-call"] is False
 
 
 def test_calls_that_are_to_fail_do_and_the_goal_says_so(arena: Arena) -> None:

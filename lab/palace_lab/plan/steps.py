@@ -148,7 +148,7 @@ class Release(Step, frozen=True, tag="release"):
 
 
 class Kill(Step, frozen=True, tag="kill"):
-    """Kill a process (SIGKILL) wherever it is."""
+    """Kill a process (SIGKILL) wherever it is; what `Begin` began must not be over by then."""
 
     process: str
 

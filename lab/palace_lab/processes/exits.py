@@ -72,6 +72,11 @@ class Exit:
         """Tell whether the worker's entry returned normally."""
         return self.code == 0
 
+    @property
+    def killed_by_lab(self) -> bool:
+        """Tell whether it was killed (SIGKILL), and by the lab."""
+        return self.signal == signal.SIGKILL and self.by_lab
+
     def describe(self) -> str:
         """Return the exit in words, for a sentence that names the worker."""
         if self.signal is not None:

@@ -13,58 +13,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from palace_lab.checks.evidence import Evidence
 from palace_lab.errors import DeadlineError, UsageError, WorkerDiedError
 from palace_lab.history.segment import DIED, Recorder, read_segment
 from palace_lab.plan import steps
 from palace_lab.plan.model import Plan
-from palace_lab.processes.exits import Exit, Limits
+from palace_lab.processes.exits import Limits
 from palace_lab.processes.points import CrashPoint
 from palace_lab.processes.supervise import Worker
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.deadline import Deadline
 from palace_lab.runner.launch import launch
+from palace_lab.runner.outcome import Answer, Hang, Outcome
 from palace_lab.runner.servers import Servers
 
-Answer = dict[str, Any]
 #: First words of operations before which a process does not open its palace, as a server does.
 _OPENS_NOTHING = frozenset({"open", "hold", "intrude", "pin", "make", "measure"})
-
-
-@dataclass(frozen=True)
-class Hang:
-    """A process that did not answer within the plan's deadline."""
-
-    process: str
-    op: str
-    waited_s: float
-    stack: str
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What fresh processes saw in mid-plan: at which step, of which release."""
-
-    step: int
-    release: str
-    evidence: Evidence
-
-
-@dataclass
-class Outcome:
-    """What came of the steps, besides what the history says."""
-
-    answers: list[tuple[str, str, Answer]] = field(default_factory=list)  # process, op, answer
-    exits: dict[str, Exit] = field(default_factory=dict)
-    died_ns: dict[str, int] = field(default_factory=dict)  # when each end was known
-    hangs: list[Hang] = field(default_factory=list)
-    goals: dict[str, bool] = field(default_factory=dict)  # was each fault reached?
-    recorded: dict[int, int] = field(default_factory=dict)  # step number of a Crash: calls seen
-    checked: list[Checked] = field(default_factory=list)  # what was seen at each `Check`
 
 
 class Cast:
@@ -89,6 +55,7 @@ class Cast:
         self._deadline = deadline
         self._limits = limits
         self._opened: set[str] = set()
+        self._begun: set[str] = set()  # and not finished yet
         for name in ("palace", "history", "logs"):
             (directory / name).mkdir(exist_ok=True)  # a palace may have been given
         self._nemesis = Recorder(directory / "history" / "nemesis.hist", "nemesis")
@@ -170,6 +137,16 @@ class Cast:
         except WorkerDiedError:  # it died after its last answer
             self.bury(name)
 
+    def begin(self, name: str, op: str, args: Mapping[str, Any]) -> None:
+        """Tell a process to do one operation that the plan may finish later."""
+        self.tell(name, op, args)
+        self._begun.add(name)
+
+    def finish(self, name: str) -> None:
+        """Wait for the answer to what was begun."""
+        self._begun.discard(name)
+        self.answer(name)
+
     def answer(self, name: str) -> None:
         """Wait until a process has answered, died or been found to hang; it pauses nowhere."""
         while name in self.pending:
@@ -226,6 +203,23 @@ class Cast:
         self.outcome.died_ns[name] = time.monotonic_ns()
         self.pending.pop(name, None)
         self.fault(DIED, f"{name} {ended.describe()}")
+
+    def kill(self, name: str) -> None:
+        """Kill a process; that it was in a call is a goal if one was begun and not finished."""
+        self.worker(name).kill()
+        if name in self._begun:
+            self.outcome.goals[f"{name} killed in mid-call"] = self._died_in_call(name)
+        self.bury(name)
+
+    def _died_in_call(self, name: str) -> bool:
+        """Tell whether a process that was just killed died of that before it could answer."""
+        if name not in self.pending:  # it had answered, or was dead before
+            return False
+        while (message := self.receive(name)) is not None:
+            if "paused" not in message:
+                self.settle(name, message)
+                return False
+        return self.outcome.exits[name].killed_by_lab
 
     def expect_end(self, name: str) -> None:
         """Wait until an idle process that was told to end by a signal has ended."""

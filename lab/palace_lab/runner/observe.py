@@ -30,9 +30,9 @@ from palace_lab.plan.model import Plan
 from palace_lab.processes.exits import Exit
 from palace_lab.processes.supervise import Worker
 from palace_lab.runner.arena import Arena
-from palace_lab.runner.cast import Checked, Outcome
 from palace_lab.runner.deadline import Deadline
 from palace_lab.runner.launch import launch, limits_for
+from palace_lab.runner.outcome import Checked, Outcome
 
 PROBE_COUNT = 12
 #: The observer that is chromadb alone.

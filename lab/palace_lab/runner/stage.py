@@ -18,9 +18,10 @@ from palace_lab.processes.exits import Limits
 from palace_lab.processes.points import Action, CrashPoint, Hit
 from palace_lab.processes.supervise import wait_any
 from palace_lab.runner.arena import Arena
-from palace_lab.runner.cast import Cast, Outcome
+from palace_lab.runner.cast import Cast
 from palace_lab.runner.deadline import Deadline
 from palace_lab.runner.observe import look_midway
+from palace_lab.runner.outcome import Outcome
 from palace_lab.runner.troubles import Trouble, goal_of, points_of
 
 _SIGNALS = {steps.Stop: ("stop", signal.SIGSTOP), steps.Continue: ("continue", signal.SIGCONT)}
@@ -81,11 +82,11 @@ class Stage:
 
     @_perform.register
     def _(self, step: steps.Begin) -> None:
-        self.cast.tell(step.process, step.op, step.args)
+        self.cast.begin(step.process, step.op, step.args)
 
     @_perform.register
     def _(self, step: steps.Finish) -> None:
-        self.cast.answer(step.process)
+        self.cast.finish(step.process)
 
     @_perform.register
     def _(self, step: steps.Paused) -> None:
@@ -166,8 +167,7 @@ class Stage:
     @_perform.register
     def _(self, step: steps.Kill) -> None:
         self.cast.fault("kill", step.process)
-        self.cast.worker(step.process).kill()
-        self.cast.bury(step.process)
+        self.cast.kill(step.process)
 
     @_perform.register
     def _(self, step: steps.Terminate) -> None:
@@ -237,9 +237,8 @@ class Stage:
             if self._recording:
                 self.cast.outcome.recorded[number] = len(worker.recorded())
             else:
-                ended = self.cast.outcome.exits[name]
-                died = ended.signal == signal.SIGKILL and ended.by_lab
-                self.cast.outcome.goals[_killed_at(crash)] = died
+                killed = self.cast.outcome.exits[name].killed_by_lab
+                self.cast.outcome.goals[_killed_at(crash)] = killed
                 self.cast.outcome.recorded[number] = crash.k or 0
 
 

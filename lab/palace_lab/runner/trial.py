@@ -22,11 +22,11 @@ from palace_lab.history.segment import Event
 from palace_lab.plan.model import Plan
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.baseline import Baselines
-from palace_lab.runner.cast import Checked, Outcome
 from palace_lab.runner.course import ends, looked
 from palace_lab.runner.deadline import Deadline
 from palace_lab.runner.launch import limits_for
 from palace_lab.runner.observe import look, place_midway
+from palace_lab.runner.outcome import Checked, Outcome
 from palace_lab.runner.servers import ENVIRONMENTS
 from palace_lab.runner.stage import Stage
 
