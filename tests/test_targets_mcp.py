@@ -13,7 +13,7 @@ from palace_lab.environments import ensure
 from palace_lab.plan import Plan
 from palace_lab.plan.model import Process, Shape
 from palace_lab.plan.servers import three_clients
-from palace_lab.plan.steps import AnyStep, Close, Do, Together
+from palace_lab.plan.steps import AnyStep, Begin, Close, Do, Finish, Go, Paused, Together
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.trial import run_trial
 from palace_store.fixes import Fixes
@@ -72,3 +72,45 @@ def test_three_clients_look_for_the_last_drawer_of_each_other() -> None:
 
 def last_of(call: Do) -> int:
     return int(call.args["first"] + call.args["drawers"] - 1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "lives"), [("auto", False), ("legacy", True)], ids=["auto", "legacy"]
+)
+def test_a_client_whose_reply_is_cut_repeats_the_call_and_goes_on(
+    arena: Arena, mode: str, lives: bool
+) -> None:
+    plan = with_cut(
+        Do("one", "status"),
+        Begin("two", "write_cut", {"first": 0, "count": 4, "at": 3}),
+        Paused("two", "cut-off"),
+        Do("one", "write", {"first": 10, "count": 2}),
+        Go("two"),
+        Finish("two"),
+        Do("two", "found", {"wanted": [[number, 0] for number in (0, 1, 2, 3, 10, 11)]}),
+        *(Close(name) for name in ("two", "one")),
+        mode=mode,
+    )
+    trial = run_trial(arena, plan)
+    assert not trial.lab_error
+    assert trial.violations == []
+    assert trial.outcome.goals == {"two came to cut-off": True}
+    (said,) = [answer for _, op, answer in trial.outcome.answers if op == "write_cut"]
+    assert (said["value"]["written"], said["value"]["cut"]) == (4, 1)
+    assert (said["value"]["ended_with"] == "") is lives
+
+
+def test_a_reply_that_is_not_cut_leaves_the_goal_unreached(arena: Arena) -> None:
+    late = {"first": 0, "count": 2, "at": 3}
+    steps = (Begin("two", "write_cut", late), Paused("two", "cut-off"), Close("two"), Close("one"))
+    trial = run_trial(arena, with_cut(Do("one", "status"), *steps))
+    assert trial.violations == []
+    assert trial.outcome.goals == {"two came to cut-off": False}
+
+
+def with_cut(*steps: AnyStep, mode: str = "auto") -> Plan:
+    """Return a plan in which client two reaches the server of client one through a relay."""
+    plan = plan_of(*steps, transport="http", serves="one", mode=mode)
+    one, two = plan.processes
+    cut = Process(two.name, target="mcp_cut", options=two.options)
+    return plan.changed(processes=(one, cut), observers=("palace",))

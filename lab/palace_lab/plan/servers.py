@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from palace_lab.plan.model import Plan, Process, Shape
@@ -13,7 +13,9 @@ from palace_lab.plan.steps import (
     Do,
     Elapse,
     Finish,
+    Go,
     Kill,
+    Paused,
     Together,
     Upgrade,
     write,
@@ -98,9 +100,13 @@ def _at_once(each: int, *, facts: int, rounds: int) -> list[AnyStep]:
 
 
 def client_cut(**options: Any) -> Plan:
-    """Return the plan of three clients of which one is cut off in mid-call, and comes back."""
+    """Return the plan of three clients of which one is killed in mid-call, and comes back.
+
+    The one that is killed has more to write than it can by then; who comes back writes a part.
+    """
     first, each = {"kitchen": 0, "garden": 1000, "study": 2000}, 40
-    calls = [write(name, each, first=number, batch=1) for name, number in first.items()]
+    counts = {"study": 10 * each}
+    calls = [write(name, counts.get(name, each), first=at, batch=1) for name, at in first.items()]
     return _clients(
         (*first, "study-again"),
         options,
@@ -115,7 +121,30 @@ def client_cut(**options: Any) -> Plan:
     )
 
 
-def _clients(names: Sequence[str], options: dict[str, Any], *steps: AnyStep) -> Plan:
+def connection_cut(**options: Any) -> Plan:
+    """Return the plan of three clients of one server, one of which loses its connection once.
+
+    The reply to its tenth drawer is cut in the middle; it repeats that call and goes on.
+    """
+    first, each = {"kitchen": 0, "garden": 1000}, 40
+    calls = [write(name, each, first=at, batch=1) for name, at in first.items()]
+    plan = _clients(
+        first,
+        options,
+        *(Do(name, "status") for name in ("garden", "study")),
+        *(Begin(call.process, call.op, call.args) for call in calls),
+        Begin("study", "write_cut", {"first": 2000, "count": 20, "at": 10}),
+        Paused("study", "cut-off"),
+        Go("study"),
+        *(Finish(name) for name in ("study", *first)),
+        Do("study", "found", {"wanted": [[number, 0] for number in range(2000, 2020)]}),
+        *(Close(name) for name in ("study", "garden", "kitchen")),
+    )
+    cut = Process("study", target="mcp_cut", options=options)
+    return plan.changed(processes=(*plan.processes, cut))
+
+
+def _clients(names: Iterable[str], options: dict[str, Any], *steps: AnyStep) -> Plan:
     """Return a plan of clients of servers; what they find there flushes often."""
     return Plan(
         shape=Shape(sync_threshold=10, batch_size=5, embedded=True),

@@ -22,7 +22,7 @@ from palace_lab.scenario import Scenario, Size
 from palace_store.fixes import KNOWN
 
 _TEXTS = frozenset({"texts"})
-_SERVERS = frozenset({"mcp"})
+_SERVERS = frozenset({"mcp", "mcp_cut"})
 #: By the first word of a fix: the targets that have what it is for. Any other is of drawers.
 _TARGETS = {
     "kg": frozenset({"triples", "mixed"}),

@@ -17,7 +17,7 @@ from palace_lab.errors import RefusedError
 from palace_lab.plan import steps
 from palace_lab.plan.model import Plan
 from palace_lab.runner.arena import Arena
-from palace_lab.runner.servers import TARGET
+from palace_lab.runner.servers import TARGETS
 
 
 def forbid_network() -> None:
@@ -37,7 +37,7 @@ class Offline:
         if any(isinstance(step, steps.Upgrade) and step.by == "pip" for step in plan.steps):
             return "pip asks an index for what it installs"
         described = [plan.process(name) for name in plan.process_names()]
-        servers = [each for each in described if (each.target or plan.target) == TARGET]
+        servers = [each for each in described if (each.target or plan.target) in TARGETS]
         if servers and (reason := self._library()):
             return reason
         proxied = any(each.options.get("transport") == "proxy" for each in servers)

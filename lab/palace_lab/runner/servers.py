@@ -16,6 +16,8 @@ from palace_lab.plan.model import Plan
 from palace_lab.runner.arena import Arena
 
 TARGET = "mcp"
+#: Every target that has a server.
+TARGETS = frozenset({TARGET, "mcp_cut"})
 #: Where they are in the directory of a trial.
 ENVIRONMENTS = "environments"
 #: Trials run in threads and share what is built of the library.
@@ -35,7 +37,7 @@ class Servers:
         """Return the options of a process, with the interpreter of its server if it has one."""
         process = self._plan.process(name)
         options = dict(process.options)
-        if self._plan.target_of(name) == TARGET:
+        if self._plan.target_of(name) in TARGETS:
             release = process.release or self._plan.release
             options["python"] = str(self._environment(name, release, options).python)
             if options.get("transport") == "proxy":

@@ -162,11 +162,13 @@ class _Relay:
         self._on = on
         self._line = b""  # the first line of the request under way
         self._answering = False
+        self._left: int | None = None  # bytes of an answer that is to be cut
 
     async def questions(self, reader: asyncio.StreamReader) -> None:
         while data := await reader.read(_BYTES):
             if data.startswith(_METHODS):
                 self._line, self._answering = data.split(b"\r\n", 1)[0], False
+                self._left = None
                 fault = self._wire.due(self._line, ("cut-request",))
                 if fault is not None:
                     self._on.write(data[: fault.bytes_])
@@ -183,10 +185,12 @@ class _Relay:
                 if fault is not None and fault.what == "hold":
                     await self._wire.hold(fault.hold_s)
                 elif fault is not None:
-                    if fault.what == "cut-reply":
-                        self._back.write(data[: fault.bytes_])
-                        await self._back.drain()
-                        await asyncio.sleep(0)
-                    return
+                    self._left = fault.bytes_ if fault.what == "cut-reply" else 0
+            if self._left is not None:  # a reply may come in several parts
+                data = data[: self._left]
+                self._left -= len(data)
             self._back.write(data)
             await self._back.drain()
+            if self._left == 0:
+                await asyncio.sleep(0)
+                return
