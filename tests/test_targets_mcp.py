@@ -13,7 +13,7 @@ from palace_lab.environments import ensure
 from palace_lab.plan import Plan
 from palace_lab.plan.model import Process, Shape
 from palace_lab.plan.servers import three_clients
-from palace_lab.plan.steps import AnyStep, Begin, Close, Do, Finish, Go, Paused, Together
+from palace_lab.plan.steps import AnyStep, Begin, Close, Do, Finish, Go, Paused, Together, write
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.trial import run_trial
 from palace_store.fixes import Fixes
@@ -55,6 +55,16 @@ def test_a_client_at_work_writes_drawers_and_tells_and_ends_facts(
     assert ("one", "work", {"drawers": 4, "refused": 0}) in [
         (name, op, answer["value"]) for name, op, answer in trial.outcome.answers
     ]
+
+
+def test_a_server_says_how_often_it_has_opened_the_index_anew_for_a_peer(arena: Arena) -> None:
+    writes = [write(name, 1, first=n) for n, name in enumerate(("one", "two", "one"))]
+    steps = (*writes, *(Do(name, "status") for name in ("one", "two")), Close("two"), Close("one"))
+    trial = run_trial(arena, plan_of(*steps))
+    assert trial.violations == []
+    answers = trial.outcome.answers
+    told = {name: said["value"]["reloads"] for name, op, said in answers if op == "status"}
+    assert told == {"one": 1, "two": 0}
 
 
 def test_three_clients_look_for_the_last_drawer_of_each_other() -> None:
