@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import extract_tb
 
 from palace_lab.called import called
 from palace_lab.errors import UsageError
@@ -81,8 +82,10 @@ def load_scenario(path: Path, root: Path) -> Listed:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        raise UsageError(f"the scenario file {path} cannot be loaded: {said}") from error
+        lines = [at.lineno for at in extract_tb(error.__traceback__) if at.filename == str(path)]
+        where = f"{path}, line {lines[-1]}," if lines else str(path)
+        kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
+        raise UsageError(f"the scenario file {where} cannot be loaded: {kind}{error}") from error
     scenario = getattr(module, "scenario", None)
     if not isinstance(scenario, Scenario):
         raise UsageError(f"{path} binds no `scenario`; see CONTRIBUTING.md, 'Add a scenario'")

@@ -30,7 +30,8 @@ def own_environment(release: str) -> Environment:
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise RefusedError(
             f"{sys.prefix} is no environment of chromadb {release}: {', '.join(wrong[:_SHOWN])}"
-            f"{more}; run this in one that has what {catalog.lock_path(release).name} says"
+            f"{more}; run this in one made from {catalog.lock_path(release).name}, as `tox run "
+            f"-e hop-{release}` does"
         )
     version = platform.python_version()
     directory = Path(sys.prefix)

@@ -137,10 +137,14 @@ def _drawers(each: Drawers, *, gone: bool) -> Iterator[str]:
     dimension = "no vector yet" if each.dimension is None else f"{each.dimension} dimensions"
     yield f"collection {_name(each.name)}: {each.rows} rows, {found}"
     yield (
-        f"  {dimension}, {each.space}; {written}, {each.in_index} vectors; {each.log_records} log "
-        f"records; index up to {_mark(each.vector_watermark)}, rows up to "
-        f"{_mark(each.metadata_watermark)}"
+        f"  {dimension}, {each.space}; {written}, {_n(each.in_index, 'vector')}; "
+        f"{_n(each.log_records, 'log record')}; index up to {_mark(each.vector_watermark)}, rows "
+        f"up to {_mark(each.metadata_watermark)}"
     )
+
+
+def _n(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _mark(mark: Mark | None) -> str:

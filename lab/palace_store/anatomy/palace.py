@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from palace_store.anatomy.collection_survey import CollectionSurvey
-from palace_store.anatomy.findings import AnatomyError, Finding
+from palace_store.anatomy.findings import AnatomyError, Finding, some
 from palace_store.anatomy.hnsw_files import read_segment
 from palace_store.anatomy.judgement import judge, lost
 from palace_store.anatomy.records import Collection, Tables, Watermark, is_segment_id
@@ -76,7 +76,7 @@ def survey(
         findings.extend(each.findings)
     if set_aside:
         names = tuple(each.name for each in set_aside)
-        sentence = f"{len(names)} segment directories were set aside by renaming: {names[0]}."
+        sentence = f"segment directories set aside by renaming, {len(names)}: {some(names)}."
         findings.append(Finding("quarantined-directories", "note", sentence, None, names))
     return Survey(path, tables, collections, set_aside, strays, tuple(findings))
 
