@@ -10,8 +10,11 @@ import pytest
 from palace_lab.catalog import find_scenarios
 from palace_lab.commands.prepare import chosen, without_row
 from palace_lab.errors import UsageError
+from palace_lab.plan import Plan
+from palace_lab.plan.steps import Upgrade
 from palace_lab.runner.cells import PROFILES
 from palace_lab.scenario import SYSTEMS, Scenario
+from palace_store.fixes import Fixes
 
 LISTED = find_scenarios(Path(__file__).resolve().parents[1] / "scenarios")
 QUICK, CI, FULL = PROFILES["quick"], PROFILES["ci"], PROFILES["full"]
@@ -25,6 +28,18 @@ def test_the_quick_profile_has_a_proof_of_every_system() -> None:
     quick = names("quick")
     proofs = {each.system for each in LISTED if each.name in quick and not each.scenario.is_guard}
     assert proofs == set(SYSTEMS)
+
+
+def test_the_quick_profile_upgrades_a_living_server_with_the_published_fix() -> None:
+    quick = names("quick")
+    played = [each.scenario for each in LISTED if each.name in quick and each.system == "s0"]
+    published = [each for each in played if each.as_reported == Fixes.reported("stale-server")]
+    plans = [each.plan for each in published if isinstance(each.plan, Plan)]
+    assert any(
+        isinstance(step, Upgrade) and plan.target_of(step.process) == "mcp"
+        for plan in plans
+        for step in plan.steps
+    )
 
 
 def test_ci_has_all_of_quick_and_more_and_nightly_has_all() -> None:

@@ -13,5 +13,4 @@ scenario = Scenario(
     as_reported=Fixes.reported("stale-server"),
     accepts={"*": "stale-ack"},
     releases=("1.5.9",),
-    nightly=True,
 )

@@ -11,4 +11,5 @@ scenario = Scenario(
     wrong=Wrong("SQLite does not wait for a peer", Fixes.none(), {"wrong": "timeout-0"}),
     accepts={SQLITE: "locked"},
     releases=(SQLITE,),
+    nightly=True,
 )

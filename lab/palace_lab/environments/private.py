@@ -100,6 +100,7 @@ class PrivateEnvironment:
             raise LabError(
                 f"{self.directory} was made by {self.installer}, not to be changed by {by}"
             )
+        before = self.installed()
         if by == "uv":
             self._uv_install(release, wheel)
         elif by == "pip":
@@ -107,7 +108,8 @@ class PrivateEnvironment:
             _run([str(self.python), *words], "upgrading by pip", self.directory)
         else:
             self._pipx_install(release, wheel)
-        self._start_once()
+        if by == "pipx" or before.get("chromadb") != release:  # else little is left to compile
+            self._start_once()
         found = self.installed()
         if found != {"chromadb": release, LIBRARY: library}:
             raise LabError(f"{self.directory} has {found}, not chromadb {release} and {library}")
