@@ -102,6 +102,20 @@ def test_the_client_keeps_its_pipe_and_gets_the_new_program(mode: str, server: S
     play(server, story, mode)
 
 
+def test_another_chromadb_is_taken_up_as_well(server: Server) -> None:
+    server.site.bring_chromadb("1.5.9")
+
+    async def story(client: Client) -> None:
+        await ok(client, "add_drawer", content="before", id="before")
+        server.site.upgrade("2.0.0", "chromadb")
+        await ok(client, "add_drawer", content="after", id="after")
+        after = await ok(client, "status")
+        assert (after["restarts"], after["stale"], after["drawers"]) == (1, False, 2)
+        assert after["running"] == {"palace_store": NOW, "chromadb": "2.0.0"}
+
+    play(server, story)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_call_under_way_is_answered_before_the_restart(mode: str, server: Server) -> None:
     answers: list[str] = []

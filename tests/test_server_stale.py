@@ -35,7 +35,10 @@ CHANGING: dict[str, dict[str, Any]] = {
 }
 REST = Fixes.all().without("stale_check", "refuse_writes").words()
 
-#: How the library is replaced, and what the server then says is installed.
+RELEASE, OTHER = "1.5.9", "1.5.7"
+#: What is imported of each package, and another version of it.
+VERSIONS = {"palace_store": (NOW, NEXT), "chromadb": (RELEASE, OTHER)}
+#: How the library, or chromadb, is replaced, and what the server then says is installed of it.
 HOW: dict[str, tuple[Callable[[Site], object], str]] = {
     "upgraded": (lambda site: site.upgrade(NEXT), NEXT),
     "downgraded": (lambda site: site.upgrade("0.0.1"), "0.0.1"),
@@ -43,12 +46,29 @@ HOW: dict[str, tuple[Callable[[Site], object], str]] = {
     "twice": (lambda site: site.info(NEXT).mkdir(), f"is installed twice ({NOW}, {NEXT})"),
     "missing": (lambda site: shutil.rmtree(site.info(NOW)), "is missing"),
     "gone": (lambda site: shutil.rmtree(site.directory), "cannot be read"),
+    "chromadb upgraded": (lambda site: site.upgrade("2.0.0", "chromadb"), "2.0.0"),
+    "chromadb twice": (
+        lambda site: site.info(OTHER, "chromadb").mkdir(),
+        f"is installed twice ({OTHER}, {RELEASE})",
+    ),
+    "chromadb missing": (
+        lambda site: shutil.rmtree(site.info(RELEASE, "chromadb")),
+        "is missing",
+    ),
+    "chromadb built anew": (
+        lambda site: (site.info(RELEASE, "chromadb") / "RECORD").write_text("chromadb/x.py,,\n"),
+        RELEASE,
+    ),
 }
 
 
-def server_on(tmp_path: Path, fixes: list[str], *, packaged: bool = True) -> Server:
+def server_on(
+    tmp_path: Path, fixes: list[str], *, packaged: bool = True, chromadb: bool = False
+) -> Server:
     site = Site(tmp_path / "site", packaged=packaged)
-    server = Server("1.5.9", site, tmp_path / "palace", "--fixes", " ".join([*REST, *fixes]))
+    if chromadb:
+        site.bring_chromadb(RELEASE)
+    server = Server(RELEASE, site, tmp_path / "palace", "--fixes", " ".join([*REST, *fixes]))
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "a.txt").write_text("a text")
@@ -70,6 +90,7 @@ async def prepared(client: Client) -> None:
         await ok(client, tool, **arguments)
 
 
+@pytest.mark.parametrize("package", VERSIONS)
 @pytest.mark.parametrize(
     ("fixes", "refuses"),
     [
@@ -81,30 +102,29 @@ async def prepared(client: Client) -> None:
     ids=["none", "A", "B", "A+B"],
 )
 def test_each_configuration_refuses_what_it_should(
-    fixes: list[str], refuses: list[str], tmp_path: Path
+    fixes: list[str], refuses: list[str], package: str, tmp_path: Path
 ) -> None:
-    server = server_on(tmp_path, fixes)
+    server = server_on(tmp_path, fixes, chromadb=True)
+    running = {name: now for name, (now, _) in VERSIONS.items()}
+    installed = {**running, package: VERSIONS[package][1]}
 
     async def story(client: Client) -> None:
         await prepared(client)
         before = await ok(client, "status")
-        server.site.upgrade()
+        server.site.upgrade(installed[package], package)
         for tool, arguments in {**READING, **CHANGING}.items():
             if tool not in refuses:
                 continue
             told = await refused(client, tool, **arguments)
-            assert told["running"]["palace_store"] == NOW
-            assert told["installed"]["palace_store"] == NEXT
+            assert (told["running"], told["installed"]) == (running, installed)
             assert told["action_required"] == "restart_mcp_server"
-            assert f"palace_store {NOW}" in told["sentence"]
-            assert f"palace_store {NEXT}" in told["sentence"]
+            for name in VERSIONS:
+                assert f"{name} {running[name]}" in told["sentence"]
+                assert f"{name} {installed[name]}" in told["sentence"]
         status = await ok(client, "status")
         assert status["stale"]
         assert status["action_required"] == "restart_mcp_server"
-        assert (status["running"]["palace_store"], status["installed"]["palace_store"]) == (
-            NOW,
-            NEXT,
-        )
+        assert (status["running"], status["installed"]) == (running, installed)
         kept = ("drawers", "triples", "memories")
         assert [status[what] for what in kept] == [before[what] for what in kept]
         for tool, arguments in {**READING, **CHANGING}.items():
@@ -116,7 +136,13 @@ def test_each_configuration_refuses_what_it_should(
 
 @pytest.mark.parametrize("how", HOW)
 def test_whatever_happens_to_the_library_nothing_is_written(how: str, tmp_path: Path) -> None:
-    server = server_on(tmp_path, ["stale_check", "refuse_writes"], packaged=how != "edited")
+    package = "chromadb" if how.startswith("chromadb") else "palace_store"
+    server = server_on(
+        tmp_path,
+        ["stale_check", "refuse_writes"],
+        packaged=how != "edited",
+        chromadb=package == "chromadb",
+    )
     happens, installed = HOW[how]
 
     async def story(client: Client) -> None:
@@ -125,7 +151,7 @@ def test_whatever_happens_to_the_library_nothing_is_written(how: str, tmp_path: 
         happens(server.site)
         for tool, arguments in CHANGING.items():
             told = await refused(client, tool, **arguments)
-            assert told["installed"]["palace_store"].startswith(installed), told
+            assert told["installed"][package].startswith(installed), told
         for tool, arguments in READING.items():
             await ok(client, tool, **arguments)
         after = await ok(client, "status")

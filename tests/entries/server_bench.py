@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Coroutine, Iterator
@@ -22,6 +23,7 @@ NEXT = "0.2.0"
 #: A palace's own settings of a test: small vectors, a flush soon.
 SMALL = ("--dimension", "16", "--sync-threshold", "10", "--batch-size", "5")
 DEADLINE_S = 300.0
+_SAYS = re.compile(r'^__version__ = "[^"]+"$', re.MULTILINE)
 
 
 class Site:
@@ -36,19 +38,28 @@ class Site:
             self.info(NOW).mkdir()
             (self.info(NOW) / "RECORD").write_text("palace_store/__init__.py,,\n")
 
-    def info(self, version: str) -> Path:
-        return self.directory / f"palace_store-{version}.dist-info"
+    def bring_chromadb(self, release: str) -> None:
+        """Let a server import chromadb from here too: links to the real one's parts."""
+        (real,) = ensure(release).python.parent.parent.glob("lib/*/site-packages/chromadb")
+        ours = self.directory / "chromadb"
+        ours.mkdir()
+        for part in real.iterdir():
+            if part.name != "__pycache__":
+                (ours / part.name).symlink_to(part)
+        info = f"chromadb-{release}.dist-info"
+        shutil.copytree(real.with_name(info), self.directory / info)
 
-    def say(self, version: str) -> None:
-        """Let the code say another version."""
-        init = self.package / "__init__.py"
-        init.write_text(f'"""The library."""\n\n__version__ = "{version}"\n')
+    def info(self, version: str, package: str = "palace_store") -> Path:
+        return self.directory / f"{package}-{version}.dist-info"
 
-    def upgrade(self, version: str = NEXT) -> None:
+    def upgrade(self, version: str = NEXT, package: str = "palace_store") -> None:
         """Do what an installer has done when it is through."""
-        (old,) = self.directory.glob("*.dist-info")
-        self.say(version)
-        old.rename(self.info(version))
+        (old,) = self.directory.glob(f"{package}-*.dist-info")
+        init = self.directory / package / "__init__.py"
+        text = _SAYS.sub(f'__version__ = "{version}"', init.read_text())
+        init.unlink()  # it may be a link to a file that others use
+        init.write_text(text)
+        old.rename(self.info(version, package))
 
     def edit(self, name: str = "triples.py") -> None:
         """Change code under the same version number."""
