@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -152,6 +153,8 @@ def test_whatever_happens_to_the_library_nothing_is_written(how: str, tmp_path: 
         for tool, arguments in CHANGING.items():
             told = await refused(client, tool, **arguments)
             assert told["installed"][package].startswith(installed), told
+            assert f"{package} {installed}" in told["sentence"]
+            assert not re.search(r"(missing|\)) is installed", told["sentence"]), told
         for tool, arguments in READING.items():
             await ok(client, tool, **arguments)
         after = await ok(client, "status")

@@ -81,10 +81,12 @@ def versions(found: Sequence[Look]) -> dict[str, dict[str, str]]:
 def sentence(found: Sequence[Look]) -> str:
     """Return what is wrong with a stale server, and what to do."""
     running = " and ".join(f"{each.name} {each.running}" for each in found)
-    installed = " and ".join(each.words() for each in found)
+    there = " and ".join(each.words() for each in found if not each.trouble)
+    troubles = [each.words() for each in found if each.trouble]
+    now = " and ".join([f"{there} is installed"] * bool(there) + troubles)
     wait = "wait until the installation has ended, then " if _troubled(found) else ""
     return (
-        f"this server runs {running}, but now {installed} is installed; nothing was changed: "
+        f"this server runs {running}, but now {now}; nothing was changed: "
         f"{wait}restart the MCP server (action_required: {ACTION})"
     )
 
