@@ -40,6 +40,49 @@ def test_the_library_is_built_under_the_number_asked_for(wheels: Path) -> None:
     assert not any("pycache" in name or name.endswith(".toml") for name in names)
 
 
+def said_by_program(environment: PrivateEnvironment) -> str:
+    """Start the command that is installed there as a user does, and return what it serves."""
+    program = environment.python.with_name("palace-server")
+    done = subprocess.run(
+        [program, "--version"], capture_output=True, text=True, check=True, timeout=120
+    )
+    return done.stdout.strip()
+
+
+def test_a_program_of_a_copy_starts_the_library_of_the_copy(wheels: Path, tmp_path: Path) -> None:
+    base = ensure(RELEASE).python
+    copy = PrivateEnvironment(tmp_path / "copy", base, "uv", wheels)
+    copy.make(RELEASE, palace_store.__version__)
+    assert said_by_program(copy) == f"palace_store {palace_store.__version__}, chromadb {RELEASE}"
+    (init,) = copy.directory.glob("lib/*/site-packages/palace_store/__init__.py")
+    text = init.read_text()
+    init.unlink()  # it is the same file in the environment it was copied from
+    init.write_text(text.replace(palace_store.__version__, OTHER))
+    assert said_by_program(copy) == f"palace_store {OTHER}, chromadb {RELEASE}"
+    first = PrivateEnvironment(
+        wheels / f"uv-{RELEASE}-{palace_store.__version__}", base, "uv", wheels
+    )
+    assert said_by_program(first).startswith(f"palace_store {palace_store.__version__},")
+
+
+def test_links_between_the_programs_of_a_copy_stay_in_it(tmp_path: Path) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    for directory in (there, here):
+        (directory / "bin").mkdir(parents=True)
+    (there / "bin" / "program").write_text(f"#!{there}/bin/python\n")
+    (there / "bin" / "program").chmod(0o755)
+    (here / "bin" / "program").hardlink_to(there / "bin" / "program")
+    (here / "bin" / "link").symlink_to(there / "bin" / "program")
+    (here / "bin" / "python").symlink_to(sys.executable)
+    for name in ("program", "link", "python"):
+        private.move_program(here / "bin" / name, there, here)
+    assert (here / "bin" / "program").read_text() == f"#!{here}/bin/python\n"
+    assert (here / "bin" / "program").stat().st_mode & 0o777 == 0o755
+    assert (there / "bin" / "program").read_text() == f"#!{there}/bin/python\n"
+    assert (here / "bin" / "link").readlink() == here / "bin" / "program"
+    assert (here / "bin" / "python").readlink() == Path(sys.executable)
+
+
 def test_an_upgrade_changes_one_environment_and_no_other(wheels: Path, tmp_path: Path) -> None:
     base = ensure(RELEASE).python
     one, two = (PrivateEnvironment(tmp_path / name, base, "uv", wheels) for name in ("one", "two"))

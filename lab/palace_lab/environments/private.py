@@ -7,6 +7,7 @@ do not see each other. The library comes as a wheel, built here under the versio
 * What an installer puts there is what the lock of a release names, so an upgrade is the same
   everywhere. pip and pipx are the real ones, in processes of their own; pipx lets uv do its work.
 * pipx makes an environment its own way, so a plan that upgrades by pipx begins with pipx.
+* A program of an environment names its interpreter by its path, so in a copy it is written anew.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class PrivateEnvironment:
 
     @property
     def python(self) -> Path:
-        """Return the interpreter a server is started with."""
+        """Return the interpreter a server is started with; its programs are beside it."""
         if self.installer == "pipx":
             return self.directory / "venvs" / LIBRARY / "bin" / "python"
         return self.directory / "bin" / "python"
@@ -80,6 +81,8 @@ class PrivateEnvironment:
         if not first.is_dir():
             replace(self, directory=first).make_first(release, library)
         shutil.copytree(first, self.directory, symlinks=True, copy_function=os.link)
+        for program in {*self.python.parent.iterdir(), *(self.directory / "bin").iterdir()}:
+            move_program(program, first, self.directory)
 
     def make_first(self, release: str, library: str) -> None:
         """Make the one that others are copies of, and start it once, so that it is compiled."""
@@ -145,6 +148,23 @@ class PrivateEnvironment:
             PIPX_BIN_DIR=str(self.directory / "bin"),
             PIPX_MAN_DIR=str(self.directory / "man"),
         )
+
+
+def move_program(program: Path, there: Path, here: Path) -> None:
+    """Let a program of a copied environment start the interpreter of the copy."""
+    if program.is_symlink():
+        target = program.readlink()
+        if target.is_relative_to(there):
+            program.unlink()
+            program.symlink_to(here / target.relative_to(there))
+        return
+    content = program.read_bytes()
+    moved = content.replace(os.fsencode(there), os.fsencode(here))
+    if moved != content:
+        mode = program.stat().st_mode
+        program.unlink()  # it is the same file in the environment it was copied from
+        program.write_bytes(moved)
+        program.chmod(mode)
 
 
 def _what(release: str, wheel: Path) -> tuple[str, ...]:
