@@ -45,6 +45,29 @@ def upgraded(upgrade: Upgrade, *, started_with: str = "0.6.3") -> Plan:
     )
 
 
+def called_during(upgrade: Upgrade, *, started_with: str = "0.6.3") -> Plan:
+    """Return the plan of a server that is called, call after call, while an installer is at work.
+
+    It is started by its own program, which the installer replaces as well.
+    """
+    options = {"told_stale": "error", "start": "program"}
+    return Plan(
+        shape=SHAPE,
+        processes=(
+            Process("server", target="mcp", release=started_with, may_refuse=True, options=options),
+        ),
+        steps=(
+            write("server", 12, batch=1),
+            Begin("server", "write_on", {"first": 12}),
+            Paused("server", "calling"),
+            Go("server"),
+            upgrade,
+            Finish("server"),
+            Close("server"),
+        ),
+    )
+
+
 def three_clients(**options: Any) -> Plan:
     """Return the plan of three clients that work in one palace at once, through servers.
 

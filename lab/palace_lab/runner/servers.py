@@ -40,6 +40,7 @@ class Servers:
         if self._plan.target_of(name) in TARGETS:
             release = process.release or self._plan.release
             options["python"] = str(self._environment(name, release, options).python)
+            options["upgrades"] = str(self._upgrades(name))
             if options.get("transport") == "proxy":
                 base = self._arena.environment(release).python
                 with _building:
@@ -60,8 +61,14 @@ class Servers:
         fault("upgrade", said)
         with _building:
             environment.upgrade(chromadb, library, step.by)
+        with self._upgrades(step.process).open("a") as told:
+            told.write(f"{said}\n")
         fault("upgraded", said)
         return f"upgraded {said}"
+
+    def _upgrades(self, name: str) -> Path:
+        """Return the file in which a process finds a line for each upgrade that is through."""
+        return self._directory / ENVIRONMENTS / f"{name}.upgrades"
 
     def _environment(self, name: str, release: str, options: dict[str, Any]) -> PrivateEnvironment:
         if name not in self._made:

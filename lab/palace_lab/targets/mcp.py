@@ -1,8 +1,9 @@
 """A memory server as its clients see it: our own, in an environment of its own, over stdio.
 
 The client is the SDK's real one and lives in this worker; the server is its child, started by the
-interpreter that option `python` names. Other options: `mode`, the client's protocol ("auto", or
-"legacy" with the handshake); `arguments`, more words for the server; `told_stale`, "error" to
+interpreter that option `python` names. Other options: `start`, "program" for the command that was
+installed beside that; `mode`, the client's protocol ("auto", or "legacy" with the handshake);
+`arguments`, more words for the server; `told_stale`, "error" to
 have a call that a replaced library acknowledged count as an error (`StaleAckError`); `transport`,
 "http" (all use the server of the process that option `serves` names) or "proxy" (each server is
 reached by HTTP through an mcp-proxy of its own, the program that option `proxy` names).
@@ -15,7 +16,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ class ToolFailedError(Exception):
         self.effect = effect
 
 
+class ToolRefusedError(ToolFailedError):
+    """It refused, in one sentence, before any effect."""
+
+
 class StaleAckError(Exception):
     """A call that changes something was acknowledged by a library that had been replaced."""
 
@@ -49,7 +54,7 @@ class StaleAckError(Exception):
 class McpTarget(DrawersTarget):
     """One client with one server."""
 
-    RECORDS_ITSELF = DrawersTarget.RECORDS_ITSELF | {"tell", "end", "work"}
+    RECORDS_ITSELF = DrawersTarget.RECORDS_ITSELF | {"tell", "end", "work", "write_on"}
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -63,7 +68,7 @@ class McpTarget(DrawersTarget):
 
     def open(self) -> None:
         """Start the server and connect to it."""
-        words = ["-m", "palace_store.server", "--palace", str(self.context.palace)]
+        words = [*self._begun(), "--palace", str(self.context.palace)]
         for option in ("dimension", "sync_threshold", "batch_size"):
             words += [f"--{option.replace('_', '-')}", str(getattr(self, option))]
         words += [
@@ -73,7 +78,7 @@ class McpTarget(DrawersTarget):
         ]
         mode = str(self.context.options.get("mode", "auto"))
         self._started_with = self._installed()
-        client = Client(self._reached([str(self._python), *words]), mode=mode)
+        client = Client(self._reached(words), mode=mode)
         self._portal = self._stack.enter_context(start_blocking_portal())
         wrapped: AbstractContextManager[Client] = self._portal.wrap_async_context_manager(client)
         self._client = self._stack.enter_context(wrapped)
@@ -81,6 +86,12 @@ class McpTarget(DrawersTarget):
     def close(self) -> None:
         """Leave the server, which then ends."""
         self._stack.close()
+
+    def _begun(self) -> list[str]:
+        """Return the words that start a server."""
+        if self.context.options.get("start") == "program":
+            return [str(self._python.with_name("palace-server"))]
+        return [str(self._python), "-m", "palace_store.server"]
 
     def _reached(self, words: list[str]) -> StdioServerParameters | str:
         """Return what leads a client to its server; starts one that is to be shared."""
@@ -169,6 +180,30 @@ class McpTarget(DrawersTarget):
                     refused += 1  # who keeps an agent's memory goes on after a lock
         return {"drawers": drawers, "refused": refused}
 
+    def write_on(self, *, first: int) -> dict[str, int]:
+        """Add drawers from number `first` on, a call each, until an upgrade is through.
+
+        One more is added after that, and a search follows each. Pauses at "calling" when the first
+        was answered. A refusal is counted and the next drawer tried; any other error is raised.
+        Bounded by the upgrade, and by what the lab waits for a step.
+        """
+        upgrades, told = Path(self.context.options["upgrades"]), {"acknowledged": 0, "refused": 0}
+        before = upgrades.stat().st_size if upgrades.exists() else 0
+        through = False
+        while not through:
+            through = upgrades.exists() and upgrades.stat().st_size != before
+            number = first + sum(told.values())
+            try:
+                self.write(first=number, count=1)
+                told["acknowledged"] += 1
+            except ToolRefusedError:
+                told["refused"] += 1
+            with suppress(ToolRefusedError), self.call("search"):  # recorded, then passed over
+                self.search(query=document(first, 0))
+            if number == first:
+                self.context.pause("calling")
+        return told
+
     def timed(self, *, tool: str, count: int) -> dict[str, float]:
         """Call a tool `count` times, each with texts of its own; returns the median seconds."""
         took = []
@@ -221,11 +256,10 @@ def _checked(answer: CallToolResult) -> dict[str, Any]:
     told: dict[str, Any] = answer.structured_content or {}
     if answer.is_error:
         text = " ".join(getattr(part, "text", "") for part in answer.content)
-        raise ToolFailedError(
-            str(told.get("error", "ToolError")),
-            str(told.get("sentence", text)),
-            str(told.get("effect", "unknown")),
-        )
+        kind, sentence = str(told.get("error", "ToolError")), str(told.get("sentence", text))
+        if told.get("effect") == "none" and len(sentence.splitlines()) == 1:
+            raise ToolRefusedError(kind, sentence, "none")
+        raise ToolFailedError(kind, sentence, "unknown")
     return told
 
 

@@ -1,0 +1,17 @@
+"""A server is called again and again while pipx takes its environment away and makes it anew."""
+
+from palace_lab.plan.servers import OTHER, called_during
+from palace_lab.plan.steps import Upgrade
+from palace_lab.scenario import Scenario
+from palace_store.fixes import Fixes
+
+scenario = Scenario(
+    system="s0",
+    reports=("mempalace#899",),
+    plan=called_during(Upgrade("server", library=OTHER, by="pipx")),
+    off=Fixes.all().without("stale_check", "refuse_writes"),
+    as_reported=Fixes.reported("stale-server"),
+    accepts={"*": "stale-ack"},
+    releases=("1.5.7",),
+    nightly=True,
+)
