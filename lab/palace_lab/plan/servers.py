@@ -68,6 +68,23 @@ def called_during(upgrade: Upgrade, *, started_with: str = "0.6.3") -> Plan:
     )
 
 
+def restarted(upgrade: Upgrade, *, started_with: str = "0.6.3") -> Plan:
+    """Return the plan of a server that may restart itself, when an installer has replaced it."""
+    options = {"arguments": ["--restart"], "start": "program"}
+    return Plan(
+        shape=SHAPE,
+        processes=(Process("server", target="mcp", release=started_with, options=options),),
+        steps=(
+            write("server", 12, batch=1),
+            upgrade,
+            write("upgraded", 12, first=12),
+            write("server", 12, first=24, batch=1),
+            Close("server"),
+            Close("upgraded"),
+        ),
+    )
+
+
 def three_clients(**options: Any) -> Plan:
     """Return the plan of three clients that work in one palace at once, through servers.
 
