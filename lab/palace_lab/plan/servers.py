@@ -69,14 +69,18 @@ def called_during(upgrade: Upgrade, *, started_with: str = "0.6.3") -> Plan:
 
 
 def restarted(upgrade: Upgrade, *, started_with: str = "0.6.3") -> Plan:
-    """Return the plan of a server that may restart itself, when an installer has replaced it."""
+    """Return the plan of a server that may restart itself, called while it is being replaced."""
     options = {"arguments": ["--restart"], "start": "program"}
     return Plan(
         shape=SHAPE,
         processes=(Process("server", target="mcp", release=started_with, options=options),),
         steps=(
             write("server", 12, batch=1),
+            Begin("server", "write_on", {"first": 1000, "patient": True}),
+            Paused("server", "calling"),
+            Go("server"),
             upgrade,
+            Finish("server"),
             write("upgraded", 12, first=12),
             write("server", 12, first=24, batch=1),
             Close("server"),

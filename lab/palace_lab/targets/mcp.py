@@ -13,6 +13,7 @@ A drawer's vector is what the server's model makes of its text: the plan's shape
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -22,33 +23,21 @@ from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from mcp import Client, StdioServerParameters
+from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult
 
 from palace_lab.targets.base import Context
 from palace_lab.targets.drawers import DrawersTarget
 from palace_lab.targets.http_server import PORT, shared
+from palace_lab.targets.mcp_answers import StaleAckError, ToolRefusedError, of_protocol, value_of
 from palace_lab.targets.triples import PREDICATE
-from palace_lab.workloads.vectors import document
+from palace_lab.workloads.vectors import document, drawer_id
 
 #: Tools that can be timed, and the texts they are given.
 _TIMED = {"kg_add": ("subject", "predicate", "object"), "kg_query": ("entity",)}
+#: How long a patient client asks again after an upgrade: a restart is tried anew after 5 s.
+_PATIENCE_S = 15.0
 _WATCHED = ("chromadb", "palace_store")
-
-
-class ToolFailedError(Exception):
-    """A tool answered with an error; `effect` is what it said of it, or "unknown"."""
-
-    def __init__(self, kind: str, sentence: str, effect: str) -> None:
-        super().__init__(f"{kind}: {sentence}")
-        self.effect = effect
-
-
-class ToolRefusedError(ToolFailedError):
-    """It refused, in one sentence, before any effect."""
-
-
-class StaleAckError(Exception):
-    """A call that changes something was acknowledged by a library that had been replaced."""
 
 
 class McpTarget(DrawersTarget):
@@ -157,7 +146,7 @@ class McpTarget(DrawersTarget):
             waiting = self._opened().start_task_soon(self._call, "kg_add", fact)
             self._ask("search", query="anything", n=1)  # lines are read in order
             self.context.pause("in-flight")
-            return _checked(waiting.result())
+            return value_of(waiting.result())
 
     def end(self, *, n: int) -> dict[str, Any]:
         """End triple n now."""
@@ -180,29 +169,54 @@ class McpTarget(DrawersTarget):
                     refused += 1  # who keeps an agent's memory goes on after a lock
         return {"drawers": drawers, "refused": refused}
 
-    def write_on(self, *, first: int) -> dict[str, int]:
+    def write_on(self, *, first: int, patient: bool = False) -> dict[str, int]:
         """Add drawers from number `first` on, a call each, until an upgrade is through.
 
         One more is added after that, and a search follows each. Pauses at "calling" when the first
-        was answered. A refusal is counted and the next drawer tried; any other error is raised.
-        Bounded by the upgrade, and by what the lab waits for a step.
+        was answered. A refusal is counted and the next drawer tried, or, with `patient`, asked
+        again until 15 s after the upgrade; any other error is raised. Bounded by the upgrade, and
+        by what the lab waits for a step.
         """
-        upgrades, told = Path(self.context.options["upgrades"]), {"acknowledged": 0, "refused": 0}
-        before = upgrades.stat().st_size if upgrades.exists() else 0
-        through = False
+        told = {"acknowledged": 0, "refused": 0}
+        before, through = self._upgrades(), False
         while not through:
-            through = upgrades.exists() and upgrades.stat().st_size != before
+            through = self._upgrades() != before
             number = first + sum(told.values())
+            waits = before if patient else None
             try:
-                self.write(first=number, count=1)
+                with self.call("add", first=number, count=1):
+                    self._asked(
+                        "add_drawer", waits, content=document(number, 0), id=drawer_id(number)
+                    )
                 told["acknowledged"] += 1
             except ToolRefusedError:
                 told["refused"] += 1
             with suppress(ToolRefusedError), self.call("search"):  # recorded, then passed over
-                self.search(query=document(first, 0))
+                self._asked("search", waits, query=document(first, 0), n=1)
             if number == first:
                 self.context.pause("calling")
         return told
+
+    def _asked(self, tool: str, upgrades: int | None, **arguments: Any) -> None:
+        """Call a tool; with `upgrades` so far, again while it refuses, as `write_on` says."""
+        ask = self._change if tool == "add_drawer" else self._ask
+        latest_s = math.inf
+        while True:
+            try:
+                ask(tool, **arguments)
+            except ToolRefusedError as error:
+                if upgrades is None or time.monotonic() > latest_s:
+                    raise
+                if latest_s == math.inf and self._upgrades() != upgrades:
+                    latest_s = time.monotonic() + _PATIENCE_S
+                self.context.recorder.write("note", "refused", 0, text=str(error))
+            else:
+                return
+
+    def _upgrades(self) -> int:
+        """Return how many upgrades of the server's environment are through."""
+        told = Path(self.context.options["upgrades"])
+        return len(told.read_text().splitlines()) if told.exists() else 0
 
     def timed(self, *, tool: str, count: int) -> dict[str, float]:
         """Call a tool `count` times, each with texts of its own; returns the median seconds."""
@@ -231,7 +245,10 @@ class McpTarget(DrawersTarget):
         return answer
 
     def _ask(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        return _checked(self._opened().call(self._call, tool, arguments))
+        try:
+            return value_of(self._opened().call(self._call, tool, arguments))
+        except MCPError as error:
+            raise of_protocol(error) from error
 
     async def _call(self, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         assert self._client is not None
@@ -250,17 +267,6 @@ class McpTarget(DrawersTarget):
             if name in _WATCHED:
                 found[name] = version
         return found
-
-
-def _checked(answer: CallToolResult) -> dict[str, Any]:
-    told: dict[str, Any] = answer.structured_content or {}
-    if answer.is_error:
-        text = " ".join(getattr(part, "text", "") for part in answer.content)
-        kind, sentence = str(told.get("error", "ToolError")), str(told.get("sentence", text))
-        if told.get("effect") == "none" and len(sentence.splitlines()) == 1:
-            raise ToolRefusedError(kind, sentence, "none")
-        raise ToolFailedError(kind, sentence, "unknown")
-    return told
 
 
 def target(context: Context) -> McpTarget:
