@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mcp import StdioServerParameters
-from mcp.shared.exceptions import MCPError
 
 from palace_lab.targets.base import Context, describe, wrong_variant
 from palace_lab.targets.mcp import McpTarget
+from palace_lab.targets.mcp_answers import ToolFailedError
 from palace_lab.targets.wire import Fault, Wire
 from palace_lab.workloads.vectors import document, drawer_id
 
@@ -85,7 +85,7 @@ class McpCutTarget(McpTarget):
         self._wire.add(Fault("cut-reply", "POST /mcp", bytes_=_BYTES))
         try:
             yield
-        except MCPError as error:
+        except ToolFailedError as error:
             if not self._cuts():
                 raise
             self.context.pause("cut-off")
@@ -97,7 +97,7 @@ class McpCutTarget(McpTarget):
     def _repeat(self, number: int) -> None:
         try:
             self._add(number)
-        except MCPError:  # nothing is cut any more: it is the client that has ended
+        except ToolFailedError:  # nothing is cut any more: it is the client that has ended
             self._connect_anew()
             self._add(number)
 
