@@ -28,6 +28,7 @@ from palace_lab.report.rundir import RunDirectory
 from palace_lab.targets.drawers import DrawersTarget
 from palace_store.fixes import KNOWN
 from palace_store.server.command import parser as server_parser
+from palace_store.shell import reset_parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -133,8 +134,12 @@ def understand(words: list[str]) -> None:
         assert newest_word(release) or resolve_release(release)
 
 
-#: Options of the other command there is.
-SERVER_OPTIONS = set(re.findall(r"--[a-z-]+", server_parser().format_help()))
+#: Options of the other commands there are.
+LIBRARY_OPTIONS = {
+    name
+    for made in (server_parser(), reset_parser())
+    for name in re.findall(r"--[a-z-]+", made.format_help())
+}
 #: What takes a command line apart, by the program that is called.
 PARSED: dict[str, Callable[[list[str]], object]] = {
     "palace-lab": understand,
@@ -210,7 +215,7 @@ def test_every_option_in_the_text_exists(page: Path, pytestconfig: pytest.Config
         name, _, value = words.partition(" ")
         if name.startswith("--palace-"):
             pytestconfig.getoption(name)
-        elif name.startswith("--") and name not in SERVER_OPTIONS:
+        elif name.startswith("--") and name not in LIBRARY_OPTIONS:
             assert name in known
             if value and not value.isupper():
                 known[name].type.convert(value, known[name], None)

@@ -7,18 +7,31 @@ Rules:
   report: two models of 384 dimensions each.
 - A collection with drawers that records no model may hold vectors of any: nobody is let in but a
   reset, which embeds all of it anew.
+- Who is refused is told how to make that reset: by the command that is to be pasted where it can
+  make the model, else by the name of the function.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from palace_store.embedding import Identity
+from palace_store.embedding import HashEmbedder, Identity
 from palace_store.errors import OtherModelError, PalaceInputError
+from palace_store.shell import DIMENSION
 from palace_store.text_input import EMBEDDING
 
-_REMEDY = "use that model, or give the collection to another with `reset_embedding`"
+
+def reset_call(palace: Path, name: str, ours: Identity) -> str:
+    """Return what gives a collection to our model, as words of a shell where there are such."""
+    if HashEmbedder(ours.model, ours.dimension).identity != ours:
+        return "`palace_store.embedding_reset.reset_embedding`, called with this model"
+    words = [str(palace), "--model", ours.model]
+    if ours.dimension != DIMENSION:
+        words += ["--dimension", str(ours.dimension)]
+    return f"`python -m palace_store.embedding_reset {shlex.join([*words, '--collection', name])}`"
 
 
 def recorded(collection: Any) -> Identity | None:
@@ -35,7 +48,7 @@ def same(ours: Identity, other: Identity | None) -> bool:
     return ours == other
 
 
-def refuse_other(collection: Any | None, ours: Identity, name: str) -> None:
+def refuse_other(collection: Any | None, ours: Identity, name: str, palace: Path) -> None:
     """Raise `OtherModelError` if the collection is another model's, or nobody knows whose."""
     if collection is None:
         return
@@ -43,22 +56,26 @@ def refuse_other(collection: Any | None, ours: Identity, name: str) -> None:
     if found is None:
         raise OtherModelError(
             f"collection {name!r} does not record which model made its vectors, and this process "
-            f"embeds with {ours}; nothing was changed: embed it anew with `reset_embedding`",
+            f"embeds with {ours}; nothing was changed: embed it anew by "
+            f"{reset_call(palace, name, ours)}",
             ours=str(ours),
             recorded="",
         )
     if not same(ours, found):
         raise OtherModelError(
             f"collection {name!r} has vectors of {found}, but this process embeds with {ours}; "
-            f"nothing was changed: {_REMEDY}",
+            "nothing was changed: use that model, or give the collection to this one by "
+            f"{reset_call(palace, name, ours)}",
             ours=str(ours),
             recorded=str(found),
         )
 
 
-def refuse_mixed(rows: Iterable[tuple[str, dict[str, Any] | None]], ours: Identity) -> None:
-    """Raise `OtherModelError` if a drawer that was found has a vector of another model."""
-    for name, metadata in rows:
+def refuse_mixed(
+    rows: Iterable[tuple[str, dict[str, Any] | None]], ours: Identity, name: str, palace: Path
+) -> None:
+    """Raise `OtherModelError` if one of these drawers has a vector of another model."""
+    for drawer, metadata in rows:
         word = (metadata or {}).get(EMBEDDING)
         if word == ours.word():
             continue
@@ -67,9 +84,9 @@ def refuse_mixed(rows: Iterable[tuple[str, dict[str, Any] | None]], ours: Identi
         except PalaceInputError:
             other = ""
         raise OtherModelError(
-            f"drawer {name!r} was written with {other or 'a model nobody recorded'} into a "
-            f"collection of {ours}, so its distance says nothing: embed the collection anew with "
-            "`reset_embedding`",
+            f"drawer {drawer!r} was written with {other or 'a model nobody recorded'} into the "
+            f"collection {name!r} of {ours}, so distances say nothing; nothing was changed: embed "
+            f"the collection anew by {reset_call(palace, name, ours)}",
             ours=str(ours),
             recorded=other,
         )

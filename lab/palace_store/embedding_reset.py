@@ -1,5 +1,7 @@
 """S3: giving a collection of texts to another model, while other processes live.
 
+From a shell, for a stand-in model: `python -m palace_store.embedding_reset` (`reset_command`).
+
 Order, so that a death at any point leaves a collection that is all of the old model or all of the
 new one, and work that is gone on with when the reset is run again:
     1. be the only reset of the palace (a lock file; the kernel gives it back)
@@ -17,6 +19,7 @@ search in between compares vectors of two models, and a death leaves both.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -231,3 +234,9 @@ def _there(client: Client, name: str) -> Any:
             f"there is no collection {name!r} to embed anew; nothing was changed"
         )
     return found
+
+
+if __name__ == "__main__":
+    from palace_store.reset_command import main
+
+    sys.exit(main(sys.argv[1:]))

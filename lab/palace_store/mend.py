@@ -3,30 +3,25 @@
 Opening is all there is to it: whoever opens a palace first looks through it and puts right what its
 log and files allow (`examination`). This does so at once and says, as one line of JSON, how many
 drawers each collection has and which of them no search finds. Nobody else may be using the palace.
+Exit code 1 is a palace that was refused, unchanged, 2 none, or words that make no sense.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import sys
-from pathlib import Path
 
 from palace_store.drawers import DrawerStore
 from palace_store.errors import PalaceError, PalaceInputError
-
-#: Exit codes: the palace was refused, unchanged; there is none, or the words make no sense.
-REFUSED, USAGE = 1, 2
+from palace_store.shell import REFUSED, USAGE, check_palace, let_the_library_speak
 
 
-def mend(palace: Path) -> dict[str, dict[str, object]]:
+def mend(palace: str) -> dict[str, dict[str, object]]:
     """Return for each collection its `rows`, and the ids of its `unfindable` drawers.
 
     Raises `PalaceError`; `PalaceInputError` where there is no palace, which none is made for.
     """
-    if not (palace / "chroma.sqlite3").is_file():
-        raise PalaceInputError(f"{palace} has no chroma.sqlite3: name the folder of a palace")
-    with DrawerStore(palace) as store:
+    with DrawerStore(check_palace(palace)) as store:
         return {
             name: {
                 "rows": store.count(collection=name),
@@ -41,12 +36,9 @@ def main(words: list[str]) -> int:
     if len(words) != 1:
         print("usage: python -m palace_store.mend PALACE", file=sys.stderr)
         return USAGE
-    said = logging.StreamHandler()
-    said.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("palace_store").addHandler(said)
-    logging.getLogger().addHandler(logging.NullHandler())  # of chromadb only what it raises
+    let_the_library_speak()
     try:
-        print(json.dumps(mend(Path(words[0]))))
+        print(json.dumps(mend(words[0])))
     except PalaceError as error:
         print(f"palace_store: {error}", file=sys.stderr)
         return USAGE if isinstance(error, PalaceInputError) else REFUSED

@@ -87,9 +87,8 @@ class TextStore:
         self.fixes = self.session.fixes
         self.collection = check_name(collection)
         self.embedder = check_embedder(embedder)
-        self._guard: WriterGuard | None = None
-        if self.fixes.is_reported("embedding_identity"):
-            self._guard = WriterGuard(self.session.palace)
+        guarded = self.fixes.is_reported("embedding_identity")
+        self._guard = WriterGuard(self.session.palace) if guarded else None
         self._config: Configuration | None = None
         if config is not None and self.fixes.has("embedding_config"):
             self._config = Configuration(config, embedder.identity)
@@ -190,7 +189,8 @@ class TextStore:
         columns = ("ids", "documents", "distances", "metadatas")
         hits = [Hit(*row) for row in zip(*(answer[name][0] for name in columns), strict=True)]
         if self.guarded:
-            refuse_mixed(((hit.id, hit.metadata) for hit in hits), self.identity)
+            rows = ((hit.id, hit.metadata) for hit in hits)
+            refuse_mixed(rows, self.identity, self.collection, self.session.palace)
         return hits
 
     def get(self, ids: Sequence[str] | None = None) -> list[Content]:
@@ -239,7 +239,7 @@ class TextStore:
         """Return the collection, None where there is none; refuses one of another model."""
         found = existing(client, self.collection)
         if self.guarded:
-            refuse_other(found, self.identity, self.collection)
+            refuse_other(found, self.identity, self.collection, self.session.palace)
         return found
 
     def _there(self, client: Client, ids: list[str]) -> set[str]:

@@ -13,18 +13,12 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from palace_store.errors import PalaceError
+from palace_store.shell import INTERRUPTED, USAGE, Parser, add_model
 
-USAGE = 2
 TROUBLE = 3  # the store itself, or its disk, says no
 RESTART_S = 60.0  # our choice: as long as a call waits for a lock
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def _seconds(text: str) -> float:
@@ -39,13 +33,12 @@ _seconds.__name__ = "number of seconds"  # how argparse calls it
 
 def parser() -> argparse.ArgumentParser:
     """Return what understands the command line."""
-    made = _Parser(prog="palace-server", description="Serve one palace to MCP clients.")
+    made = Parser(prog="palace-server", description="Serve one palace to MCP clients.")
     made.add_argument("--palace", required=True, metavar="FOLDER", help="made if it is not there")
     made.add_argument("--http", action="store_true", help="streamable HTTP instead of stdio")
     made.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     made.add_argument("--port", type=int, default=8000, help="default: %(default)s; path: /mcp")
-    made.add_argument("--model", default="stand-in-a", help="default: %(default)s, no real model")
-    made.add_argument("--dimension", type=int, default=384, help="default: %(default)s")
+    add_model(made, "stand-in-a")
     made.add_argument("--sync-threshold", type=int, default=1000, help="chromadb's, in drawers")
     made.add_argument("--batch-size", type=int, default=100, help="chromadb's, in drawers")
     made.add_argument("--fixes", metavar="WORDS", help="which fixes are on; default: all of them")
@@ -94,7 +87,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except (PalaceError, ValueError) as error:
         return _refuse(" ".join(str(error).split()))
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except Exception as error:
         if not _of_the_store(error):
             raise

@@ -96,7 +96,7 @@ class Memory:
 
     def _admit(self, collection: Any, name: str) -> None:
         if self._guarded:
-            refuse_other(collection, self.embedder.identity, name)
+            refuse_other(collection, self.embedder.identity, name, self.palace)
 
     def vectors(self, texts: Sequence[str]) -> list[list[float]]:
         """Return the vector of each text."""

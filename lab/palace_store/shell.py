@@ -1,0 +1,75 @@
+"""What the library's commands have in common: exit codes, how they refuse, the words for a model.
+
+A command that cannot make sense of its words says so in one sentence on standard error and ends
+with `USAGE`. Only what it was asked for goes to standard output. Nothing is imported here that an
+environment may lack, so command lines can be looked at without chromadb.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import NoReturn
+
+from palace_store.errors import PalaceInputError
+
+#: Exit codes: the palace was refused; there is none, or the words make no sense.
+REFUSED, USAGE = 1, 2
+INTERRUPTED = 130
+#: Of a stand-in model, where no other is named.
+DIMENSION = 384
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with what is wrong with the words."""
+        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def add_model(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Add the words that choose a stand-in model; without a default its name has to be given."""
+    shown = "default: %(default)s, " if default else ""
+    parser.add_argument(
+        "--model", default=default, required=default is None, help=f"{shown}no real model"
+    )
+    parser.add_argument("--dimension", type=int, default=DIMENSION, help="default: %(default)s")
+
+
+def reset_parser() -> argparse.ArgumentParser:
+    """Return what understands the command line of `reset_command`."""
+    made = Parser(
+        prog="python -m palace_store.embedding_reset",
+        description="Embed the texts of a palace anew with another model, also while it is in use.",
+    )
+    made.add_argument("palace", metavar="PALACE", help="folder of a palace")
+    add_model(made)
+    made.add_argument(
+        "--collection", action="append", metavar="NAME", help="may be repeated; default: all"
+    )
+    made.add_argument(
+        "--batch", type=int, default=100, help="texts embedded at a time; default: %(default)s"
+    )
+    return made
+
+
+def check_palace(palace: str) -> Path:
+    """Return the folder of a palace that is there, so that none is made by opening it.
+
+    Raises `PalaceInputError` for any other; no word at all does not mean the current folder.
+    """
+    if not palace or not (Path(palace) / "chroma.sqlite3").is_file():
+        raise PalaceInputError(
+            f"{palace or 'no word at all'} has no chroma.sqlite3: name the folder of a palace"
+        )
+    return Path(palace)
+
+
+def let_the_library_speak() -> None:
+    """Show what the library has to tell on standard error; of chromadb only what it raises."""
+    said = logging.StreamHandler()
+    said.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("palace_store").addHandler(said)
+    logging.getLogger().addHandler(logging.NullHandler())
