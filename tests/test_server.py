@@ -356,6 +356,49 @@ def test_without_the_fix_two_models_share_a_collection(site: Site, tmp_path: Pat
     play(Server("1.5.9", site, palace, *words, "--model", "stand-in-b"), add)
 
 
+OTHERS = Fixes.all().without("embedding_identity")
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize(
+    ("release", "fixes"),
+    [("0.6.3", OTHERS), ("1.0.21", OTHERS), ("1.5.9", OTHERS), ("1.5.9", Fixes.none())],
+    ids=["0.6.3", "1.0.21", "1.5.9", "1.5.9-no-fix"],
+)
+def test_a_search_over_rows_of_two_models_says_so(
+    release: str, fixes: Fixes, site: Site, tmp_path: Path
+) -> None:
+    """Without any fix the other server tells nobody that it wrote: ours sees it when it writes."""
+    palace = tmp_path / "palace"
+    words = ("--fixes", " ".join(fixes.words()), "--model", "stand-in-b")
+    ours, other = Server(release, site, palace), Server(release, site, palace, *words)
+
+    async def told(client: Client, **arguments: Any) -> None:
+        said = await refused(client, "search", **arguments)
+        assert said["error"] == "OtherModelError"
+        assert "into the collection 'drawers' of stand-in/stand-in-a" in said["sentence"]
+        assert f"palace_store.embedding_reset {palace} --model stand-in-a" in said["sentence"]
+
+    async def story(client: Client) -> None:
+        await ok(client, "add_drawer", content="Ada keeps bees")
+        await ok(client, "add_drawer", content="Bea keeps bees, too")
+        await ok(client, "search", query="Ada keeps bees", n=1)
+        with other.client() as reached:
+            async with reached as newcomer:
+                await ok(newcomer, "add_drawer", content="Bob keeps time")
+        if fixes.has("generation"):
+            await told(client, query="Bob keeps time", n=3)
+            await told(client, query="Ada keeps bees", n=1)  # its answer has no such row
+        await ok(client, "add_drawer", content="Cy keeps quiet")
+        await told(client, query="Cy keeps quiet", n=1)
+
+    async def again(client: Client) -> None:
+        await told(client, query="Ada keeps bees", n=1)
+
+    play(ours, story)
+    play(ours, again)
+
+
 @pytest.mark.s1
 def test_a_search_says_which_drawers_no_search_finds(site: Site, tmp_path: Path) -> None:
     fixes = " ".join(Fixes.all().without("foreign_check").words())  # the harm is done by hand

@@ -56,7 +56,8 @@ class DrawerStore:
     `sync_threshold` and `batch_size` are chromadb's, in drawers, for collections made here: how
     many changes pass before the index is written to disk, and before it takes them up.
     `lease_timeout_s` bounds every wait for another process. `admit` may refuse, by raising, that
-    a collection of this name (None: a new one) is written or searched.
+    a collection of this name (None: a new one) is written or searched, `admit_rows` that what it
+    has is searched: asked once, and again when another process has written.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class DrawerStore:
         batch_size: int = 100,
         stale_seconds: float = 3600.0,
         admit: Callable[[Any, str], None] = lambda _collection, _name: None,
+        admit_rows: Callable[[Any, str], None] = lambda _collection, _name: None,
     ) -> None:
         check_settings(space, sync_threshold, batch_size)
         self.palace = place_of(palace)
@@ -84,9 +86,8 @@ class DrawerStore:
             "hnsw:sync_threshold": sync_threshold,
             "hnsw:batch_size": batch_size,
         }
-        self._admit = admit
-        self._asked: Client | None = None
-        self._collections: dict[str, Any] = {}
+        self._admit, self._admit_rows = admit, admit_rows
+        self._known: tuple[Client | None, dict[str, Any]] = (None, {})
         self.incomplete = Incomplete(self.session)
 
     def __enter__(self) -> DrawerStore:
@@ -169,12 +170,10 @@ class DrawerStore:
             raise PalaceInputError(f"n is how many drawers to find, from 1 on, not {n!r}")
         array = check_vectors(vectors, len(vectors))
         with self.session.reading(check_name(collection)) as client:
-            found = self._known(client, collection)
-            dimension = None if found is None else dimension_of(found)
-            if found is None or dimension is None:
+            found = self._admitted(client, collection)
+            if found is None:
                 return [[] for _ in vectors]
-            self._admit(found, collection)
-            check_fit(array, dimension, None)
+            check_fit(array, dimension_of(found), None)
             answers: list[list[Found]] = []
             for part in queries_in_parts(array, each=n):
                 answer = found.query(
@@ -185,13 +184,18 @@ class DrawerStore:
         self.incomplete.warn(collection, stacklevel=2)
         return answers
 
-    def _known(self, client: Client, name: str) -> Any | None:
-        """Return a collection, asked for once a client: its id and its dimension never change."""
-        if self._asked is not client:
-            self._asked, self._collections = client, {}
-        found = self._collections.get(name) or existing(client, name)
-        if found is not None and dimension_of(found) is not None:
-            self._collections[name] = found
+    def _admitted(self, client: Client, name: str) -> Any | None:
+        """Return a collection to be searched, asked for once a client; None without a vector."""
+        if self._known[0] is not client:
+            self._known = client, {}
+        known = self._known[1]
+        found = known.get(name) or existing(client, name)
+        if found is None or dimension_of(found) is None:
+            return None
+        self._admit(found, name)
+        if name not in known:
+            self._admit_rows(found, name)
+            known[name] = found  # its id and its dimension never change
         return found
 
     def count(self, *, collection: str = "drawers") -> int:

@@ -71,7 +71,16 @@ def refuse_other(collection: Any | None, ours: Identity, name: str, palace: Path
         )
 
 
-def refuse_mixed(
+def refuse_mixed(collection: Any, ours: Identity, name: str, palace: Path) -> None:
+    """Raise `OtherModelError` if any drawer of a collection has a vector of another model.
+
+    Reads what every row says, so it is for once a client, not for every search.
+    """
+    answer = collection.get(where={EMBEDDING: {"$ne": ours.word()}}, limit=1, include=["metadatas"])
+    refuse_mixed_rows(zip(answer["ids"], answer["metadatas"], strict=True), ours, name, palace)
+
+
+def refuse_mixed_rows(
     rows: Iterable[tuple[str, dict[str, Any] | None]], ours: Identity, name: str, palace: Path
 ) -> None:
     """Raise `OtherModelError` if one of these drawers has a vector of another model."""

@@ -33,7 +33,7 @@ from palace_store.client import Client, existing, present
 from palace_store.drawers import DrawerStore
 from palace_store.embedding import Embedder, Identity, check_embedder, vectors_of
 from palace_store.embedding_config import Configuration
-from palace_store.embedding_gate import recorded, refuse_mixed, refuse_other
+from palace_store.embedding_gate import recorded, refuse_mixed_rows, refuse_other
 from palace_store.errors import PalaceInputError
 from palace_store.fixes import Fixes
 from palace_store.recovery import dimension_of
@@ -190,7 +190,7 @@ class TextStore:
         hits = [Hit(*row) for row in zip(*(answer[name][0] for name in columns), strict=True)]
         if self.guarded:
             rows = ((hit.id, hit.metadata) for hit in hits)
-            refuse_mixed(rows, self.identity, self.collection, self.session.palace)
+            refuse_mixed_rows(rows, self.identity, self.collection, self.session.palace)
         return hits
 
     def get(self, ids: Sequence[str] | None = None) -> list[Content]:

@@ -51,7 +51,7 @@ class PalaceTarget(DrawersTarget):
             sync_threshold=self.sync_threshold,
             batch_size=self.batch_size,
         )
-        if self._model is not None:  # a server that comes later asks whose the vectors are
+        if self._model is not None:  # a server that comes later asks whose its vectors are
             self.store.settings[EMBEDDING] = self._model.identity.word()
 
     def open(self) -> None:
@@ -61,8 +61,15 @@ class PalaceTarget(DrawersTarget):
     def put(self, how: str, ids: list[str], vectors: list[list[float]], texts: list[str]) -> None:
         """Write through the store."""
         write = self.store.add if how == "add" else self.store.upsert
-        labels = self.labels(ids)
+        labels = self._labels(ids)
         write(ids, vectors, documents=texts, metadatas=labels, collection=self.collection)
+
+    def _labels(self, ids: list[str]) -> list[dict[str, str]] | None:
+        labels = self.labels(ids)
+        if self._model is None:
+            return labels
+        model = {EMBEDDING: self._model.identity.word()}
+        return [{**label, **model} for label in labels or [{}] * len(ids)]
 
     def remove(self, ids: list[str]) -> None:
         """Delete through the store."""

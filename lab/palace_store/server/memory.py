@@ -13,7 +13,7 @@ from typing import Any, final
 
 from palace_store.drawers import DrawerStore
 from palace_store.embedding import Embedder
-from palace_store.embedding_gate import refuse_other
+from palace_store.embedding_gate import refuse_mixed, refuse_other
 from palace_store.errors import PalaceInputError
 from palace_store.fixes import Fixes
 from palace_store.server.memories import Memories
@@ -52,6 +52,7 @@ class Memory:
             batch_size=batch_size,
             lease_timeout_s=lease_timeout_s,
             admit=self._admit,
+            admit_rows=self._admit_rows,
         )
         self.drawers.settings.update(self.labelled({}))
         self.memories = memories
@@ -97,6 +98,10 @@ class Memory:
     def _admit(self, collection: Any, name: str) -> None:
         if self._guarded:
             refuse_other(collection, self.embedder.identity, name, self.palace)
+
+    def _admit_rows(self, collection: Any, name: str) -> None:
+        if self._guarded:
+            refuse_mixed(collection, self.embedder.identity, name, self.palace)
 
     def vectors(self, texts: Sequence[str]) -> list[list[float]]:
         """Return the vector of each text."""
