@@ -11,8 +11,9 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from palace_store.embedding import Identity
+from palace_store.embedding import HashEmbedder, Identity
 from palace_store.errors import OtherModelError, PalaceInputError
+from palace_store.shell import DIMENSION, MODEL
 
 _BYTES_MAX = 64 * 1024
 
@@ -32,6 +33,35 @@ def read_configuration(path: Path | str) -> Identity:
             f"{path} configures no embedding model ({error}): it is a JSON object with provider, "
             "model, dimension, normalised and revision"
         ) from None
+
+
+def chosen(
+    model: str | None, dimension: int | None, path: Path | str | None = None
+) -> HashEmbedder:
+    """Return the stand-in that words of a command choose, or the file in their place.
+
+    Raises `PalaceInputError` where the two contradict each other, or the file names no stand-in.
+    """
+    if path is None:
+        return HashEmbedder(
+            MODEL if model is None else model, DIMENSION if dimension is None else dimension
+        )
+    configured = read_configuration(path)
+    for word, given, there in (
+        ("model", model, configured.model),
+        ("dimension", dimension, configured.dimension),
+    ):
+        if given not in (None, there):
+            raise PalaceInputError(
+                f"{path} configures {configured}, but --{word} says {given}: leave one of them away"
+            )
+    made = HashEmbedder(configured.model, configured.dimension)
+    if made.identity != configured:
+        raise PalaceInputError(
+            f"{path} configures {configured}, but this server has stand-ins only: configure "
+            f"{made.identity}, for one"
+        )
+    return made
 
 
 def write_configuration(path: Path | str, identity: Identity) -> None:

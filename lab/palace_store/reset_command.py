@@ -22,6 +22,7 @@ from palace_store.client import existing, names_of
 from palace_store.collection_exchange import ASIDE_FOR
 from palace_store.drawers import DrawerStore
 from palace_store.embedding import HashEmbedder
+from palace_store.embedding_config import chosen
 from palace_store.embedding_reset import reset_embedding
 from palace_store.errors import PalaceError, PalaceInputError
 from palace_store.shell import (
@@ -43,7 +44,7 @@ def main(words: list[str]) -> int:
     let_the_library_speak()
     try:
         names = _names(options.palace, options.collection)
-        embedder = HashEmbedder(options.model, options.dimension)
+        embedder = chosen(options.model, options.dimension)
         if options.batch < 1:
             raise PalaceInputError(f"--batch is a number of texts from 1 on, not {options.batch}")
     except PalaceError as error:

@@ -17,8 +17,8 @@ from palace_store.errors import PalaceInputError
 #: Exit codes: the palace was refused; there is none, or the words make no sense.
 REFUSED, USAGE = 1, 2
 INTERRUPTED = 130
-#: Of a stand-in model, where no other is named.
-DIMENSION = 384
+#: The stand-in model of a server, and the dimension of any, where no other is named.
+MODEL, DIMENSION = "stand-in-a", 384
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,13 +29,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def add_model(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """Add the words that choose a stand-in model; without a default its name has to be given."""
-    shown = "default: %(default)s, " if default else ""
-    parser.add_argument(
-        "--model", default=default, required=default is None, help=f"{shown}no real model"
-    )
-    parser.add_argument("--dimension", type=int, default=DIMENSION, help="default: %(default)s")
+def add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add the words that choose a stand-in model; what is not given is None."""
+    default = "" if required else f"default: {MODEL}, "
+    parser.add_argument("--model", required=required, help=f"{default}no real model")
+    parser.add_argument("--dimension", type=int, help=f"default: {DIMENSION}")
 
 
 def reset_parser() -> argparse.ArgumentParser:
@@ -45,7 +43,7 @@ def reset_parser() -> argparse.ArgumentParser:
         description="Embed the texts of a palace anew with another model, also while it is in use.",
     )
     made.add_argument("palace", metavar="PALACE", help="folder of a palace")
-    add_model(made)
+    add_model(made, required=True)
     made.add_argument(
         "--collection", action="append", metavar="NAME", help="may be repeated; default: all"
     )

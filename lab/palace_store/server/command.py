@@ -38,7 +38,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--http", action="store_true", help="streamable HTTP instead of stdio")
     made.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     made.add_argument("--port", type=int, default=8000, help="default: %(default)s; path: /mcp")
-    add_model(made, "stand-in-a")
+    add_model(made, required=False)
+    made.add_argument(
+        "--model-config",
+        type=Path,
+        metavar="FILE",
+        help="JSON that names the model in their place; nothing is written when it names another",
+    )
     made.add_argument("--sync-threshold", type=int, default=1000, help="chromadb's, in drawers")
     made.add_argument("--batch-size", type=int, default=100, help="chromadb's, in drawers")
     made.add_argument("--fixes", metavar="WORDS", help="which fixes are on; default: all of them")

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import unicodedata
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal
 
+from palace_store.drawers import Drawer
 from palace_store.errors import PalaceInputError
 from palace_store.server.memory import Memory, plain
 from palace_store.server.mining import survey
@@ -35,41 +38,32 @@ class DrawerTools:
     ) -> dict[str, Any]:
         """Remember one text, in a wing and a room if they are named.
 
-        The same text in the same place is remembered once, so a call may be repeated. With an `id`
-        that holds another text already the call is refused.
+        The same text in the same place is remembered once, so a call may be repeated: `new` is
+        false where it was there already. With an `id` that holds another text already the call is
+        refused.
         """
         text = plain("content", content)
         place = {"wing": plain("wing", wing, least=0), "room": plain("room", room, least=0)}
-        name = id or f"drawer-{_digest(text, *place.values())}"
-        store = self._memory.drawers
-        store.add(
-            [name],
-            self._memory.vectors([text]),
-            documents=[text],
-            metadatas=[
-                self._memory.labelled({key: value for key, value in place.items() if value}) or None
-            ],
-        )
-        if id is not None:
-            kept = store.get([name])
-            if kept and kept[0].document != text:
-                raise PalaceInputError(
-                    f"drawer {name!r:.80} holds another text; nothing was changed: take another id"
-                )
-        return {"id": name}
+        row = {key: value for key, value in place.items() if value}
+        if not self._memory.claims:
+            name = id or _drawer_id(text, place)
+            self._memory.keep([name], [text], [row])
+            if id is not None:
+                _refuse_another(self._memory.drawers.get([name]), text)
+            return {"id": name}
+        forms = (_in_form("NFC", text), text, _in_form("NFD", text))  # others may be there of old
+        ids = [id] if id else list(dict.fromkeys(_drawer_id(form, place) for form in forms))
+        kept, new = self._memory.claim(ids, text, row)
+        _refuse_another([kept], text)
+        return {"id": kept.id, "new": new}
 
     def diary_write(self, entry: str, agent: str = "agent") -> dict[str, Any]:
         """Write one entry into the diary of an agent."""
         text = plain("entry", entry)
         written = datetime.now(timezone.utc).isoformat(timespec="microseconds")
         name = f"diary-{secrets.token_hex(16)}"
-        self._memory.drawers.add(
-            [name],
-            self._memory.vectors([text]),
-            documents=[text],
-            metadatas=[self._memory.labelled({"agent": plain("agent", agent), "written": written})],
-            collection=DIARY,
-        )
+        row = {"agent": plain("agent", agent), "written": written}
+        self._memory.keep([name], [text], [row], DIARY)
         return {"id": name, "written": written}
 
     def mine(self, folder: str) -> dict[str, Any]:
@@ -77,11 +71,10 @@ class DrawerTools:
         found = survey(folder, self._memory.palace)
         for start in range(0, len(found.pieces), _BATCH):
             part = found.pieces[start : start + _BATCH]
-            self._memory.drawers.add(
+            self._memory.keep(
                 [piece.id for piece in part],
-                self._memory.vectors([piece.text for piece in part]),
-                documents=[piece.text for piece in part],
-                metadatas=[self._memory.labelled({"source_file": piece.source}) for piece in part],
+                [piece.text for piece in part],
+                [{"source_file": piece.source} for piece in part],
             )
         shown = dict(list(found.skipped.items())[:_SHOWN])
         return {
@@ -110,5 +103,18 @@ class DrawerTools:
         return {"found": found, **({"incomplete": said} if said else {})}
 
 
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+def _drawer_id(text: str, place: Mapping[str, str]) -> str:
+    spelled = "\0".join((text, *place.values()))
+    return f"drawer-{hashlib.sha256(spelled.encode()).hexdigest()[:32]}"
+
+
+def _in_form(form: Literal["NFC", "NFD"], text: str) -> str:
+    return unicodedata.normalize(form, text)
+
+
+def _refuse_another(kept: Sequence[Drawer], text: str) -> None:
+    """Refuse a text under an id that holds another one; forms of Unicode are the same text."""
+    if kept and _in_form("NFC", kept[0].document or "") != _in_form("NFC", text):
+        raise PalaceInputError(
+            f"drawer {kept[0].id!r:.80} holds another text; nothing was changed: take another id"
+        )

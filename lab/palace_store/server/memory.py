@@ -11,14 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
-from palace_store.drawers import DrawerStore
+from palace_store.client import existing
+from palace_store.drawers import Drawer, DrawerStore
 from palace_store.embedding import Embedder
+from palace_store.embedding_config import Configuration
 from palace_store.embedding_gate import refuse_mixed, refuse_other
 from palace_store.errors import PalaceInputError
 from palace_store.fixes import Fixes
 from palace_store.server.memories import Memories
 from palace_store.text_input import EMBEDDING
 from palace_store.triples import TripleStore
+from palace_store.validation import check_ids
 
 #: Longest text of one call, in bytes of UTF-8. Our choice: a drawer is a note, not a file.
 TEXT_BYTES_MAX = 1024 * 1024
@@ -28,6 +31,7 @@ TEXT_BYTES_MAX = 1024 * 1024
 class Memory:
     """One palace, for every thread of the server.
 
+    `config` is a file that names the model; while it names another, no text is kept.
     Raises what the stores raise: `UnusablePalaceError`, `StaleLibraryError`, `KnowledgeError`.
     """
 
@@ -38,13 +42,18 @@ class Memory:
         *,
         fixes: Fixes,
         memories: Memories,
+        config: Path | None = None,
         sync_threshold: int = 1000,
         batch_size: int = 100,
         lease_timeout_s: float = 60.0,
     ) -> None:
         self.embedder = embedder
         self._guarded = fixes.variant("embedding_identity") == "on"
+        self.claims = fixes.has("embedding_claim")
         self.fixes = fixes
+        self._config: Configuration | None = None
+        if config is not None and fixes.has("embedding_config"):
+            self._config = Configuration(config, embedder.identity)
         self.drawers = DrawerStore(
             palace,
             fixes=fixes,
@@ -94,6 +103,60 @@ class Memory:
     def labelled(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return metadata with which model made the vector it belongs to (S3)."""
         return {**row, EMBEDDING: self.embedder.identity.word()} if self._guarded else row
+
+    def keep(
+        self,
+        ids: Sequence[str],
+        texts: Sequence[str],
+        rows: Sequence[dict[str, Any]],
+        collection: str = "drawers",
+    ) -> None:
+        """Keep texts under these ids; an id that is there already keeps what it has.
+
+        Raises `OtherModelError` where the configuration names another model by now.
+        """
+        self._refuse_changed()
+        self.drawers.add(
+            ids,
+            self.vectors(texts),
+            documents=texts,
+            metadatas=[self.labelled(row) or None for row in rows],
+            collection=collection,
+        )
+
+    def claim(self, ids: Sequence[str], text: str, row: dict[str, Any]) -> tuple[Drawer, bool]:
+        """Keep a text under the first of these ids, unless a drawer with one of them is there.
+
+        Returns the drawer, and whether this call made it: of those who race only one is told so.
+        Raises as `keep`.
+        """
+        self._refuse_changed()
+        if kept := self._held(ids):
+            return kept, False
+        vectors = self.vectors([text])  # before others have to wait
+        labels = self.labelled(row) or None
+        with self.drawers.hold():
+            if kept := self._held(ids):
+                return kept, False
+            self.drawers.add(ids[:1], vectors, documents=[text], metadatas=[labels])
+        return Drawer(ids[0], text, labels), True
+
+    def _held(self, ids: Sequence[str]) -> Drawer | None:
+        """Return the drawer with the first of these ids that is there."""
+        wanted = check_ids(ids)
+        with self.drawers.session.reading("drawers") as client:
+            found = existing(client, "drawers")
+            self._admit(found, "drawers")
+            if found is None:
+                return None
+            answer = found.get(ids=wanted, include=["documents", "metadatas"])
+        columns = (answer[name] for name in ("ids", "documents", "metadatas"))
+        held = {row[0]: Drawer(*row) for row in zip(*columns, strict=True)}
+        return next((held[name] for name in wanted if name in held), None)
+
+    def _refuse_changed(self) -> None:
+        if self._config is not None:
+            self._config.refuse_changed()
 
     def _admit(self, collection: Any, name: str) -> None:
         if self._guarded:

@@ -10,7 +10,7 @@ import chromadb
 from mcp.shared.message import SessionMessage
 
 import palace_store
-from palace_store.embedding import HashEmbedder
+from palace_store.embedding_config import chosen
 from palace_store.errors import UnusablePalaceError
 from palace_store.fixes import Fixes
 from palace_store.server.gate import Gate, watched
@@ -39,8 +39,9 @@ def serve(options: argparse.Namespace) -> None:
     left = Handover.received()
     memory = Memory(
         options.palace,
-        HashEmbedder(options.model, options.dimension),
+        chosen(options.model, options.dimension, options.model_config),
         fixes=fixes,
+        config=options.model_config,
         sync_threshold=options.sync_threshold,
         batch_size=options.batch_size,
         memories=Memories(
