@@ -165,7 +165,7 @@ def test_what_cannot_be_reset_is_refused_in_one_sentence(site: Site, tmp_path: P
     assert not (tmp_path / "none").exists()
     assert "no chroma.sqlite3" in said(2, "", *TO_B)
     assert "dimensions, not of 0" in said(2, str(palace), "--model", B, "--dimension", "0")
-    assert "from 1 on, not 0" in said(2, str(palace), *TO_B, "--batch", "0")
+    assert "invalid number of texts" in said(2, str(palace), *TO_B, "--batch", "0")
     missing = said(2, str(palace), *TO_B, "--collection", "drawer")
     assert "no collection 'drawer'" in missing
     assert missing.endswith("there are drawers")

@@ -42,24 +42,23 @@ def main(words: list[str]) -> int:
     """Give the palace named to the model named; return an exit code."""
     options = reset_parser().parse_args(words)
     let_the_library_speak()
-    try:
-        names = _names(options.palace, options.collection)
-        embedder = chosen(options.model, options.dimension)
-        if options.batch < 1:
-            raise PalaceInputError(f"--batch is a number of texts from 1 on, not {options.batch}")
-    except PalaceError as error:
-        return _refuse(error, USAGE if isinstance(error, PalaceInputError) else REFUSED)
     done: Done = {}
     try:
-        for name in names:
-            done[name] = _reset(options.palace, embedder, name, options.batch)
+        try:
+            names = _names(options.palace, options.collection)
+            embedder = chosen(options.model, options.dimension)
+        except PalaceInputError as error:
+            return _refuse(error, USAGE)
+        try:
+            for name in names:
+                done[name] = _reset(options.palace, embedder, name, options.batch)
+        finally:
+            if done or not names:
+                print(json.dumps(done), flush=True)
     except PalaceError as error:
         return _refuse(error, REFUSED)
     except KeyboardInterrupt:
         return INTERRUPTED
-    finally:
-        if done or not names:
-            print(json.dumps(done), flush=True)
     return 0
 
 

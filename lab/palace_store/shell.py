@@ -36,6 +36,16 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument("--dimension", type=int, help=f"default: {DIMENSION}")
 
 
+def _texts(word: str) -> int:
+    value = int(word)
+    if value < 1:
+        raise ValueError(word)
+    return value
+
+
+_texts.__name__ = "number of texts"  # how argparse calls it
+
+
 def reset_parser() -> argparse.ArgumentParser:
     """Return what understands the command line of `reset_command`."""
     made = Parser(
@@ -48,7 +58,7 @@ def reset_parser() -> argparse.ArgumentParser:
         "--collection", action="append", metavar="NAME", help="may be repeated; default: all"
     )
     made.add_argument(
-        "--batch", type=int, default=100, help="texts embedded at a time; default: %(default)s"
+        "--batch", type=_texts, default=100, help="texts embedded at a time; default: %(default)s"
     )
     return made
 
