@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import Client
 
 from palace_lab.history.segment import Recorder
 from palace_lab.targets.base import Context
+from palace_lab.targets.drawer_vectors import DrawerVectorsTarget
 from palace_lab.targets.vectors import VectorsTarget
 from palace_lab.workloads.texts import content
+from palace_lab.workloads.vectors import document, drawer_id
 from palace_store.embedding import HashEmbedder
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
+from server_bench import Server, Site, ok, play
 from store_bench import Bench
 
 pytestmark = [pytest.mark.slow, pytest.mark.s3]
@@ -35,7 +39,9 @@ def wrote(bench: Bench, palace: Path, model: str, numbers: range, **options: Any
         told.do("close")
 
 
-def read(palace: Path, scratch: Path, most: int = 20) -> dict[str, Any]:
+def read(
+    palace: Path, scratch: Path, most: int = 20, target: type[VectorsTarget] = VectorsTarget
+) -> dict[str, Any]:
     context = Context(
         palace=palace,
         process="reader",
@@ -43,7 +49,7 @@ def read(palace: Path, scratch: Path, most: int = 20) -> dict[str, Any]:
         pause=lambda _: None,
         seed=0,
     )
-    return VectorsTarget(context).models(numbers=list(range(most)))
+    return target(context).models(numbers=list(range(most)))
 
 
 def changed(palace: Path, statement: str, *values: str) -> None:
@@ -97,3 +103,25 @@ def test_no_collection_has_no_models(bench: Bench, tmp_path: Path) -> None:
         told.do("open")
         told.do("close")
     assert read(palace, tmp_path)["models"] == {}
+
+
+def test_the_drawers_of_servers_are_counted_under_the_models_of_these(tmp_path: Path) -> None:
+    site, palace = Site(tmp_path / "site"), tmp_path / "palace"
+
+    def served(model: str, numbers: range) -> None:
+        async def story(client: Client) -> None:
+            for number in numbers:
+                await ok(client, "add_drawer", content=document(number), id=drawer_id(number))
+
+        fixes = ("--fixes", " ".join(WITHOUT))
+        play(Server("1.5.9", site, palace, *fixes, "--model", model), story)
+
+    served(A, range(4))
+    served(B, range(2, 6))
+    found = read(palace, tmp_path, target=DrawerVectorsTarget)
+    assert {model: sorted(numbers) for model, numbers in found["models"].items()} == {
+        A: [0, 1, 2, 3],
+        B: [4, 5],
+    }
+    assert (found["unknown"], found["without_vector"]) == ([], [])
+    assert read(palace, tmp_path)["models"] == {}  # no texts

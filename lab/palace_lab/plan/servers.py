@@ -217,6 +217,35 @@ def _numbers(call: Do) -> range:
     return range(call.args["first"], call.args["first"] + call.args["count"])
 
 
+def two_models(first: str, second: str) -> Plan:
+    """Return the plan of two servers on one palace, each with a model of its own (S3).
+
+    The second one writes what the first has, too, and searches. Vectors are read from the files.
+    """
+    models = {"old": first, "new": second}
+    search = {"query": "drawer 0 revision 0", "n": 5}
+    return Plan(
+        shape=Shape(dimension=64, embedded=True),
+        observers=("drawer_vectors", "palace"),
+        processes=tuple(
+            Process(
+                name,
+                target="mcp",
+                may_refuse=name == "new",
+                options={"arguments": ["--model", model]},
+            )
+            for name, model in models.items()
+        ),
+        steps=(
+            write("old", 20, batch=1),
+            write("new", 20, first=10, batch=1),
+            Do("new", "search", search),
+            Do("old", "search", search),
+            *(Close(name) for name in models),
+        ),
+    )
+
+
 def replaced(upgrade: AnyStep, **options: Any) -> Plan:
     """Return the plan of a server that is told to write when its library has been replaced."""
     return Plan(

@@ -202,7 +202,7 @@ def survey(arena: Arena, plan: Plan, directory: Path, label: str, deadline: Dead
 def _questions(observer: str, expected: Expectation, round_: int) -> list[Question]:
     if observer in ("triples", "memories"):
         return [("listed", "read_all", {})]
-    if observer == "vectors":
+    if observer in ("vectors", "drawer_vectors"):
         return [("models", "models", {"numbers": sorted(expected.known)})]
     wanted = [[number, *revisions] for number, revisions in sorted(expected.must.items())]
     first = PROBE_FIRST + 1000 * round_

@@ -35,7 +35,20 @@ _RECORDED = (
 
 
 class VectorsTarget(Target):
-    """Reads the vectors of one palace's texts; never writes to it."""
+    """Reads the vectors of one palace's texts; never writes to it.
+
+    Another collection says its name, and the ids and texts of its numbers.
+    """
+
+    COLLECTION = COLLECTION
+
+    def id_of(self, number: int) -> str:
+        """Return the id of the row with this number."""
+        return content(number).id
+
+    def text_of(self, number: int) -> str:
+        """Return the text with this number."""
+        return content(number).text
 
     def models(self, *, numbers: list[int]) -> dict[str, Any]:
         """Return, of the texts with these numbers that have a row, whose vector each has.
@@ -44,8 +57,8 @@ class VectorsTarget(Target):
         `without_vector` have no vector, `mislabelled` a row that names another model than its
         vector's. `recorded` is the model the collection names, "" for none.
         """
-        ids = {content(number).id: number for number in numbers}
-        labels, recorded = _labels(self.context.palace)
+        ids = {self.id_of(number): number for number in numbers}
+        labels, recorded = _labels(self.context.palace, self.COLLECTION)
         answer: dict[str, Any] = {
             "models": {},
             "unknown": [],
@@ -55,7 +68,8 @@ class VectorsTarget(Target):
         }
         if labels is None:
             return answer
-        vectors = survey(self.context.palace, deep=False).collection(COLLECTION).served_vectors()
+        found = survey(self.context.palace, deep=False).collection(self.COLLECTION)
+        vectors = found.served_vectors()
         made = dict(zip(vectors.ids, vectors.matrix, strict=True))
         known = [
             name for name in labels if name in ids
@@ -65,7 +79,7 @@ class VectorsTarget(Target):
             if name not in made:
                 answer["without_vector"].append(number)
                 continue
-            model = _model_of(number, made[name])
+            model = _model_of(self.text_of(number), made[name])
             if model is None:
                 answer["unknown"].append(number)
                 continue
@@ -75,21 +89,21 @@ class VectorsTarget(Target):
         return answer
 
 
-def _model_of(number: int, vector: np.ndarray[Any, np.dtype[np.float32]]) -> str | None:
+def _model_of(text: str, vector: np.ndarray[Any, np.dtype[np.float32]]) -> str | None:
     length = float(np.linalg.norm(vector))
     for model in MODELS:
-        (own,) = HashEmbedder(model, len(vector)).embed([content(number).text])
+        (own,) = HashEmbedder(model, len(vector)).embed([text])
         if length and float(own @ vector) / length > _SAME_COSINE:
             return model
     return None
 
 
-def _labels(palace: Path) -> tuple[dict[str, str] | None, str]:
+def _labels(palace: Path, collection: str) -> tuple[dict[str, str] | None, str]:
     """Return the model each row names, None without the collection, and that of the collection."""
     with closing(sqlite3.connect(f"file:{palace / 'chroma.sqlite3'}?mode=ro", uri=True)) as db:
-        known = db.execute("SELECT 1 FROM collections WHERE name = ?", (COLLECTION,)).fetchone()
-        rows = db.execute(_ROWS, (EMBEDDING, COLLECTION)).fetchall()
-        word = db.execute(_RECORDED, (EMBEDDING, COLLECTION)).fetchone()
+        known = db.execute("SELECT 1 FROM collections WHERE name = ?", (collection,)).fetchone()
+        rows = db.execute(_ROWS, (EMBEDDING, collection)).fetchall()
+        word = db.execute(_RECORDED, (EMBEDDING, collection)).fetchone()
     labels = {name: _named(label) for name, label in rows} if known else None
     return labels, _named(word[0] if word else None)
 
