@@ -13,7 +13,7 @@ import sys
 
 from palace_store.drawers import DrawerStore
 from palace_store.errors import PalaceError, PalaceInputError
-from palace_store.shell import REFUSED, USAGE, check_palace, let_the_library_speak
+from palace_store.shell import REFUSED, USAGE, beyond_help, check_palace, let_the_library_speak
 
 
 def mend(palace: str) -> dict[str, dict[str, object]]:
@@ -43,12 +43,7 @@ def main(words: list[str]) -> int:
         print(f"palace_store: {error}", file=sys.stderr)
         return USAGE if isinstance(error, PalaceInputError) else REFUSED
     except Exception as error:  # noqa: BLE001  (of whichever chromadb this is)
-        sentence = " ".join(str(error).split())
-        print(
-            f"palace_store: chromadb does not go on from {words[0]} ({type(error).__name__}: "
-            f"{sentence:.300}); nothing more can be done here: put it back from a copy",
-            file=sys.stderr,
-        )
+        print(beyond_help(words[0], error), file=sys.stderr)
         return REFUSED
     return 0
 

@@ -29,6 +29,7 @@ from palace_store.shell import (
     INTERRUPTED,
     REFUSED,
     USAGE,
+    beyond_help,
     check_palace,
     let_the_library_speak,
     reset_parser,
@@ -59,6 +60,9 @@ def main(words: list[str]) -> int:
         return _refuse(error, REFUSED)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:  # noqa: BLE001  (of whichever chromadb this is)
+        print(beyond_help(options.palace, error), file=sys.stderr)
+        return REFUSED
     return 0
 
 

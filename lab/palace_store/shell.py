@@ -81,3 +81,12 @@ def let_the_library_speak() -> None:
     said.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("palace_store").addHandler(said)
     logging.getLogger().addHandler(logging.NullHandler())
+
+
+def beyond_help(palace: str, error: Exception) -> str:
+    """Return the sentence for an error that comes from whichever chromadb this is."""
+    sentence = " ".join(str(error).split())
+    return (
+        f"palace_store: chromadb does not go on from {palace} ({type(error).__name__}: "
+        f"{sentence:.300}); nothing more can be done here: put it back from a copy"
+    )
