@@ -12,8 +12,8 @@ import pytest
 
 from palace_lab.environments import ensure
 from palace_lab.plan import Plan
+from palace_lab.plan.clients import NAMES
 from palace_lab.plan.model import Process, Shape
-from palace_lab.plan.servers import NAMES
 from palace_lab.plan.steps import Alternate, AnyStep, Close, Do, Together, write
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.trial import run_trial

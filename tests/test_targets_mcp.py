@@ -11,8 +11,8 @@ import pytest
 
 from palace_lab.environments import ensure
 from palace_lab.plan import Plan
+from palace_lab.plan.clients import three_clients
 from palace_lab.plan.model import Process, Shape
-from palace_lab.plan.servers import three_clients
 from palace_lab.plan.steps import AnyStep, Begin, Close, Do, Finish, Go, Paused, Together, write
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.trial import run_trial

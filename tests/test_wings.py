@@ -11,8 +11,8 @@ import pytest
 
 from palace_lab.environments import ensure
 from palace_lab.plan import Plan, steps
+from palace_lab.plan.clients import large_palace
 from palace_lab.plan.model import Process, Shape
-from palace_lab.plan.servers import large_palace
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.trial import run_trial
 

@@ -1,6 +1,6 @@
 """Three raw processes share one `chroma run`, and our library takes over what they wrote."""
 
-from palace_lab.plan.servers import three_writers
+from palace_lab.plan.clients import three_writers
 from palace_lab.scenario import Scenario, Wrong
 from palace_store.fixes import Fixes
 

@@ -1,6 +1,6 @@
 """One of three clients of a server over HTTP is cut off in mid-call, comes back and goes on."""
 
-from palace_lab.plan.servers import client_cut
+from palace_lab.plan.clients import client_cut
 from palace_lab.scenario import Scenario, Wrong
 from palace_store.fixes import Fixes
 

@@ -1,6 +1,6 @@
 """One of three clients of a server over HTTP loses its connection in mid-reply, and goes on."""
 
-from palace_lab.plan.servers import connection_cut
+from palace_lab.plan.clients import connection_cut
 from palace_lab.scenario import Scenario, Wrong
 from palace_store.fixes import Fixes
 

@@ -1,6 +1,6 @@
 """Three clients in a palace of 28,000 drawers share one server over HTTP, and nothing is lost."""
 
-from palace_lab.plan.servers import large_palace
+from palace_lab.plan.clients import large_palace
 from palace_lab.scenario import Scenario, Wrong
 from palace_store.fixes import Fixes
 

@@ -1,6 +1,6 @@
 """Three clients, each behind an mcp-proxy, share a palace of 28,000 drawers in 15 wings."""
 
-from palace_lab.plan.servers import large_palace
+from palace_lab.plan.clients import large_palace
 from palace_lab.scenario import Scenario
 from palace_store.fixes import Fixes
 

@@ -1,6 +1,6 @@
 """Three clients share one server over HTTP: with the fixes or without, nothing is lost."""
 
-from palace_lab.plan.servers import three_clients
+from palace_lab.plan.clients import three_clients
 from palace_lab.scenario import Scenario, Wrong
 from palace_store.fixes import Fixes
 

@@ -1,6 +1,6 @@
 """Three clients, each behind an mcp-proxy with its own stdio server, share one palace."""
 
-from palace_lab.plan.servers import three_clients
+from palace_lab.plan.clients import three_clients
 from palace_lab.scenario import Scenario
 from palace_store.fixes import Fixes
 
