@@ -18,7 +18,7 @@ from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
 from harm import index_of, unlink
-from store_bench import Bench
+from store_bench import Bench, ToldError
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
@@ -205,3 +205,26 @@ def test_a_drawer_whose_vector_is_lost_keeps_nobody_out(bench: Bench) -> None:
         assert len(found["documents"]) == 40
         worker.do("put", numbers=[22], revision=2)
         assert worker.do("find", number=22, revision=2) == ["drawer-0022"]
+
+
+@pytest.mark.parametrize("fixes", [WITH, WITHOUT], ids=["with", "without"])
+def test_a_search_that_0x_refuses_is_answered_as_far_as_its_graph_reaches(
+    bench: Bench, fixes: list[str]
+) -> None:
+    palace = written(bench, f"wide-{fixes == WITH}")
+    (gone,) = unlink(index_of(palace).path, 1)
+    with bench.worker(palace, fixes=fixes, sync_threshold=5000) as worker:
+        for n in (1, 10):
+            assert len(worker.do("found_widely", number=7, n=n)["found"]) == n
+        if bench.release == "0.6.3" and fixes == WITHOUT:
+            with pytest.raises(ToldError, match="Cannot return the results"):
+                worker.do("found_widely", number=7, n=100)
+            return
+        found = worker.do("found_widely", number=7, n=100)
+        count = len(found["found"])  # 0.x also counts what waits beside its graph
+        assert count == len(set(found["found"]))
+        assert count == 39 or (bench.release == "0.6.3" and 39 - 5 <= count < 39)
+        assert gone not in found["found"]
+        refused = [each for each in found["said"] if "for 100 of its 40 drawers" in each]
+        assert len(refused) == (bench.release == "0.6.3")
+        assert all(f"the nearest {count} that it reaches" in each for each in refused)

@@ -29,6 +29,7 @@ from palace_store.validation import (
     check_size,
     check_vectors,
 )
+from palace_store.wide_search import answered
 
 
 @dataclass(frozen=True)
@@ -176,11 +177,8 @@ class DrawerStore:
             check_fit(array, dimension_of(found), None)
             answers: list[list[Found]] = []
             for part in queries_in_parts(array, each=n):
-                answer = found.query(
-                    query_embeddings=part, n_results=n, include=["distances", "documents"]
-                )
-                rows = zip(answer["ids"], answer["distances"], answer["documents"], strict=True)
-                answers += [[Found(*each) for each in zip(*row, strict=True)] for row in rows]
+                rows = answered(found, part, n, "distances", "documents", fixes=self.session.fixes)
+                answers += [[Found(*each) for each in row] for row in rows]
         self.incomplete.warn(collection, stacklevel=2)
         return answers
 

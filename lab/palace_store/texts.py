@@ -39,6 +39,7 @@ from palace_store.fixes import Fixes
 from palace_store.recovery import dimension_of
 from palace_store.text_input import EMBEDDING, Content, check_contents, check_text
 from palace_store.validation import check_fit, check_ids, check_name, check_size, check_vectors
+from palace_store.wide_search import answered
 from palace_store.writer_guard import WriterGuard
 
 
@@ -180,17 +181,12 @@ class TextStore:
             if found is None or dimension_of(found) is None:
                 return []
             check_fit(check_vectors([query], 1), dimension_of(found), None)
-            answer = found.query(
-                query_embeddings=[query],
-                n_results=n,
-                where=where,
-                include=["distances", "documents", "metadatas"],
-            )
-        columns = ("ids", "documents", "distances", "metadatas")
-        hits = [Hit(*row) for row in zip(*(answer[name][0] for name in columns), strict=True)]
+            columns = ("documents", "distances", "metadatas")
+            (rows,) = answered(found, [query], n, *columns, fixes=self.session.fixes, where=where)
+        hits = [Hit(*row) for row in rows]
         if self.guarded:
-            rows = ((hit.id, hit.metadata) for hit in hits)
-            refuse_mixed_rows(rows, self.identity, self.collection, self.session.palace)
+            told = ((hit.id, hit.metadata) for hit in hits)
+            refuse_mixed_rows(told, self.identity, self.collection, self.session.palace)
         return hits
 
     def get(self, ids: Sequence[str] | None = None) -> list[Content]:

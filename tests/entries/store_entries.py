@@ -92,6 +92,14 @@ class Worker:
             for found in self.store.search([vector(number, revision)], n=n, collection=at)[0]
         ]
 
+    def found_widely(self, number: int, n: int) -> dict[str, Any]:
+        """Search for `n` drawers, and return them, and what was warned of meanwhile."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", IncompleteIndexWarning)
+            found = self.find(number, n=n)
+        said = [str(each.message) for each in caught]
+        return {"found": found, "said": [each for each in said if "refused to search" in each]}
+
     def warned(self, number: int, at: str = "drawers") -> list[dict[str, Any]]:
         """Search, and return what was warned of meanwhile."""
         with warnings.catch_warnings(record=True) as caught:
