@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -154,14 +155,14 @@ def test_words_come_back_as_they_were_told(tmp_path: Path, words: str) -> None:
 def test_threads_share_a_store(tmp_path: Path) -> None:
     with LocalStore(tmp_path) as store:
 
-        def work() -> None:
-            name = threading.get_ident()
+        def work(name: int) -> None:  # the number of a thread that ended is given to another
             for n in range(10):
                 store.store(f"{name} {n}")
 
         raised: list[BaseException | None] = []
         threads = [
-            threading.Thread(target=lambda: raised.append(in_thread(work))) for _ in range(4)
+            threading.Thread(target=lambda name=name: raised.append(in_thread(partial(work, name))))
+            for name in range(4)
         ]
         for thread in threads:
             thread.start()

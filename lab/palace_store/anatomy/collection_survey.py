@@ -170,9 +170,10 @@ class CollectionSurvey:
     def doubtful(self) -> tuple[str, ...]:
         """Return the rows whose vector is only in an index that is not to be trusted.
 
-        Looked for where there is damage: a vector that no file surely holds is not `salvaged`.
+        Looked for where there is damage: a vector that no file surely holds is not `salvaged`. What
+        the log has any vector of an index made anew has as well.
         """
-        log = self.replayed.vectors
+        log = {record.id for record in self.collection.log if record.vector_bytes}
         return tuple(
             name for name in self.in_index_alone if name not in log and name not in self.salvaged
         )
