@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from palace_lab.errors import ExitCode
+from palace_lab.history.segment import read_segment
 
 pytestmark = pytest.mark.slow
 
@@ -19,11 +20,13 @@ WRITE = {"step": "do", "process": "w", "op": "write", "args": {"first": 0, "coun
 CRASH = {"step": "crash", "process": "w", "syscall": "write", "pattern": "*/data_level0.bin"}
 
 
-def replay(folder: Path, *steps: dict[str, Any], **plan: Any) -> subprocess.CompletedProcess[str]:
+def replay(
+    folder: Path, *steps: dict[str, Any], words: tuple[str, ...] = (), **plan: Any
+) -> subprocess.CompletedProcess[str]:
     document = {"version": 1, "release": "1.5.9", "target": "palace", "steps": steps, **plan}
     (folder / "mine.json").write_text(json.dumps(document))
     return subprocess.run(
-        [sys.executable, "-c", START, "replay", "mine.json"],
+        [sys.executable, "-c", START, "replay", "mine.json", *words],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -85,3 +88,18 @@ def test_a_crash_that_no_call_can_match_shows_nothing(tmp_path: Path) -> None:
     done = replay(tmp_path, {**CRASH, "pattern": "*/no-such-file", "at": 0.5}, WRITE)
     assert "  NOT reached: w killed at write */no-such-file k=1" in done.stdout, done.stdout
     assert done.returncode == ExitCode.VACUOUS
+
+
+def test_what_is_kept_of_a_trial_is_whole_and_takes_no_more_room_than_it_did(
+    tmp_path: Path,
+) -> None:
+    done = replay(tmp_path, WRITE, words=("--keep", "kept"))
+    assert done.returncode == ExitCode.PROMISED, done.stdout
+    trial = tmp_path / "kept" / "trial-0"
+    history = trial / "history" / "w.hist"
+    events = list(read_segment(history))
+    assert [event.phase for event in events if event.op == "add"].count("ok") == 40
+    assert history.stat().st_size > 1 << 20
+    kept = [file.stat() for file in trial.rglob("*") if file.is_file()]
+    assert sum(512 * file.st_blocks for file in kept) < 4 << 20
+    assert (trial / "palace" / "chroma.sqlite3").read_bytes().startswith(b"SQLite format 3")
