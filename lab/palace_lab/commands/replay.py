@@ -15,8 +15,7 @@ from palace_lab.plan import load_plan, steps
 from palace_lab.plan.model import Plan
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.baseline import Baselines
-from palace_lab.runner.cells import put_points
-from palace_lab.runner.trial import Trial, record_points, run_trial
+from palace_lab.runner.trial import Trial, run_trial, with_points
 
 
 @click.command("replay")
@@ -46,8 +45,7 @@ def replay_command(plan_file: Path, times: int, keep: Path | None) -> int:
     trials: list[Trial] = []
     with Arena(environments, scratch_root=None) as arena:
         baselines = Baselines(arena)
-        if any(isinstance(step, steps.Crash) and step.k is None for step in plan.steps):
-            plan = put_points(plan, record_points(arena, plan))
+        plan = with_points(arena, plan)
         for number in range(times):
             place = None if keep is None else keep / f"trial-{number}"
             trial = run_trial(arena, plan, baselines=baselines, keep=place)

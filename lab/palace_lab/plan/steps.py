@@ -20,8 +20,6 @@ from palace_lab.processes.points import CrashPoint
 Ordinal = Annotated[int, msgspec.Meta(ge=1)]
 #: How far into something: above 0, up to 1.
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
-
-
 #: How many, counted from nothing.
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]

@@ -63,8 +63,7 @@ def verdict(diagnosis: Diagnosis) -> str:
         )
     stand = sum(each.stands for each in serious)
     moving = f", {len(serious) - stand} more in motion" if stand < len(serious) else ""
-    findings = "1 finding" if stand == 1 else f"{stand} findings"
-    return f"damaged, {findings}{moving} ({times})"
+    return f"damaged, {_n(stand, 'finding')}{moving} ({times})"
 
 
 def _facts(diagnosis: Diagnosis) -> Iterator[str]:

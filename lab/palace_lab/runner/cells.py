@@ -8,18 +8,15 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-import msgspec
-
 from palace_lab.catalog import Listed
 from palace_lab.errors import UsageError
 from palace_lab.judge.results import ArmResult, Row, TrialRecord
 from palace_lab.judge.statistics import Decision, SequentialTest
 from palace_lab.judge.verdict import Role, Tried, Verdict, judge
-from palace_lab.plan import steps
 from palace_lab.plan.drawn import Drawn
 from palace_lab.plan.model import Plan
 from palace_lab.runner.arena import Arena
-from palace_lab.runner.trial import derived_seed, record_points
+from palace_lab.runner.trial import derived_seed, has_open_points, put_points, record_points
 from palace_lab.scenario import SQLITE, Arm, Scenario, Size
 
 #: Environment variable that sets the seed of a run.
@@ -94,7 +91,7 @@ class Cell:
         scenario = self.listed.scenario
         seed = self.trial_seed(index)
         plan = scenario.plan_for(self.arm, self.chromadb, seed, self.size, self.listed.name)
-        if not any(isinstance(step, steps.Crash) and step.k is None for step in plan.steps):
+        if not has_open_points(plan):
             return plan
         with self._lock:
             if self._resolved is None:
@@ -188,20 +185,6 @@ class Cell:
 def most_trials(n: int, arm: Arm, stretched: Collection[Role] = STRETCHED) -> int:
     """Return how many trials an arm of a race may get that begins with `n`."""
     return STRETCH * n if arm.role in stretched else n
-
-
-def put_points(plan: Plan, recorded: dict[int, int]) -> Plan:
-    """Return the plan with every `at` of a crash point turned into the k it stands for.
-
-    Where the process makes no such call that is the first: a trial that never comes to it says so.
-    """
-    changed = list(plan.steps)
-    for number, step in enumerate(plan.steps):
-        if isinstance(step, steps.Crash) and step.k is None:
-            at = step.at if step.at is not None else 1.0
-            k = max(1, round(at * recorded.get(number, 0)))
-            changed[number] = msgspec.structs.replace(step, k=k, at=None)
-    return plan.changed(steps=tuple(changed))
 
 
 def make_row(listed: Listed, release: str, cells: Sequence[Cell], refused: str = "") -> Row:

@@ -26,8 +26,7 @@ from palace_lab.plan.hops import killed_in_flush
 from palace_lab.plan.model import Plan
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.baseline import Baselines
-from palace_lab.runner.cells import put_points
-from palace_lab.runner.trial import Given, Trial, record_points, run_trial
+from palace_lab.runner.trial import Given, Trial, run_trial, with_points
 
 _T = TypeVar("_T")
 _CHAIN, _LINK, _LEDGER, _PALACE = "chain.json", "link.json", "ledger.jsonl", "palace"
@@ -139,7 +138,7 @@ class Chain:
         fresh = self.directory / f".{release}-{secrets.token_hex(4)}"
         fresh.mkdir()
         try:
-            plan = put_points(plan, record_points(arena, plan))
+            plan = with_points(arena, plan)
             trial = run_trial(
                 arena,
                 plan,

@@ -15,12 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
+
 from palace_lab.checks.evidence import SURVEY_AFTER, Evidence, Violation
 from palace_lab.checks.run import run_checks
 from palace_lab.checks.signatures import leading
 from palace_lab.errors import ExitCode, LabError
 from palace_lab.history.merge import calls, merge
 from palace_lab.history.segment import Event
+from palace_lab.plan import steps
 from palace_lab.plan.model import Plan
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.baseline import Baselines
@@ -146,6 +149,30 @@ def record_points(arena: Arena, plan: Plan) -> dict[int, int]:
         return Stage(arena, plan, directory, deadline=Deadline(), recording=True).play().recorded
     finally:
         shutil.rmtree(directory)
+
+
+def has_open_points(plan: Plan) -> bool:
+    """Tell whether a crash point of the plan is a share of the way, for `put_points`."""
+    return any(isinstance(step, steps.Crash) and step.k is None for step in plan.steps)
+
+
+def with_points(arena: Arena, plan: Plan) -> Plan:
+    """Return the plan with its crash points as an undisturbed run of it has them."""
+    return put_points(plan, record_points(arena, plan)) if has_open_points(plan) else plan
+
+
+def put_points(plan: Plan, recorded: dict[int, int]) -> Plan:
+    """Return the plan with every `at` of a crash point turned into the k it stands for.
+
+    Where the process makes no such call that is the first: a trial that never comes to it says so.
+    """
+    changed = list(plan.steps)
+    for number, step in enumerate(plan.steps):
+        if isinstance(step, steps.Crash) and step.k is None:
+            at = step.at if step.at is not None else 1.0
+            k = max(1, round(at * recorded.get(number, 0)))
+            changed[number] = msgspec.structs.replace(step, k=k, at=None)
+    return plan.changed(steps=tuple(changed))
 
 
 def derived_seed(base: int, *parts: object) -> int:
