@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from palace_lab.catalog import VARIABLE, find_scenarios, select
+from palace_lab.checks.signatures import FAMILIES
 from palace_lab.commands import repro
 from palace_lab.commands.repro import narrowed, repro_command
 from palace_lab.errors import ExitCode, UsageError
@@ -608,12 +609,21 @@ def test_the_list_has_a_line_for_every_report_that_fits_a_terminal(tmp_path: Pat
     assert max(map(len, [head, *lines])) <= 80
 
 
+def faces_of(signature: str) -> frozenset[str]:
+    """Return by which signatures one and the same cause may show itself."""
+    kin = (family for family in FAMILIES.values() if signature in family)
+    return next(kin, frozenset({signature}))
+
+
 def without_measures(text: str) -> list[str]:
     """Leave out what is another at every run: seconds, load, what the library said.
 
     And which of its calls a crash share is: chromadb's own threads make one more now and then.
+    The file is torn at another byte then, so that a ruined index may show another of its faces.
     """
     text = re.sub(r'"k": \d+|`[0-9a-f]{64}`', "", text)
+    for family, members in FAMILIES.items():
+        text = re.sub(rf"\b(?:{'|'.join(sorted(members))})\b(?= 1 \||\))", family, text)
     text = re.sub(r"[\d.]+ s \|", "s |", text)
     text = re.sub(r"load [\d., ]+", "load", text)
     return re.sub(r"```text\n.*?```", "", text, flags=re.DOTALL).splitlines()
@@ -652,4 +662,4 @@ def test_a_report_shows_and_what_is_pasted_shows_it_again(tmp_path: Path, name: 
     )
     said = alone_again.stdout
     assert alone_again.returncode == ExitCode.VIOLATED, said + alone_again.stderr
-    assert f"[{signature}]" in said
+    assert any(f"[{face}]" in said for face in faces_of(signature)), said
