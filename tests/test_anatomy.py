@@ -436,7 +436,19 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     ),
     "rows deleted": (
         lambda p: _execute(p, "DELETE FROM embeddings WHERE embedding_id = 'drawer-100'"),
-        {"index-only"},
+        {"index-only", "row-missing"},
+    ),
+    "rows and other texts deleted": (
+        lambda p: _execute(
+            p,
+            "DELETE FROM embeddings WHERE embedding_id = 'drawer-100'",
+            "DELETE FROM embedding_metadata WHERE id < 4",
+        ),
+        {"index-only", "row-missing", "text-missing"},
+    ),
+    "texts deleted": (
+        lambda p: _execute(p, "DELETE FROM embedding_metadata WHERE id < 4"),
+        {"text-missing"},
     ),
     "wild link": (_wild_link, {"index-torn"}),
     "log record lost": (_drop_tail, {"log-gap", "vectors-missing", "unrecoverable"}),

@@ -36,6 +36,11 @@ _OPEN = (
 _MARKS = f"{_STOP}; then {_MENDED}, whose watermarks are put right (docs/s0-stale-server.md)"
 _BACKUP = f"{_COPY}; nothing here mends it: restore the file from a backup"
 _ASK = f"{_COPY}; nothing here mends it by itself: keep the copy and report it"
+_BY_HAND = "rows were deleted from the tables by something that is not chromadb"
+_TEXTS = (
+    f"{_COPY}; nothing here mends it: restore the file from a backup, or write the drawers again "
+    "from what is left in embedding_metadata and embedding_fulltext_search_content"
+)
 _TWO = "two processes wrote the palace at the same time, each its own index over the other's"
 _TWO_OR_DISK = f"{_TWO}; or the disk holds other bytes than were written"
 _TWO_OR_PURGED = f"{_TWO}; or the log was emptied before an index had taken it up"
@@ -145,7 +150,7 @@ ADVICE: Mapping[str, Advice] = {
     "count-mismatch": Advice(_TWO_OR_DISK, "s1/two-writers-alternating", _OPEN),
     "vector-mismatch": Advice(_TWO_OR_DISK, "s1/two-writers-alternating", _OPEN),
     "index-only": Advice(
-        f"{_TWO}; or rows were deleted from the tables by something that is not chromadb",
+        f"{_TWO}; or {_BY_HAND}",
         "s1/two-writers-alternating",
         f"{_STOP}; then write these ids once more (upsert) and delete them: until then a search "
         "may answer them without a document",
@@ -196,6 +201,8 @@ ADVICE: Mapping[str, Advice] = {
     "dimension-mismatch": Advice("unknown: index and table are of different collections", "", _ASK),
     "log-unreadable": Advice("unknown: no release of chromadb writes such a record", "", _ASK),
     "seq-id-unreadable": Advice("unknown: no release of chromadb writes this", "", _ASK),
+    "row-missing": Advice(_BY_HAND, "", _TEXTS),
+    "text-missing": Advice(_BY_HAND, "", _TEXTS),
     "segment-name": Advice("the file was not written by chromadb", "", _ASK),
     "config-unreadable": Advice("unknown: no release of chromadb writes this", "", _ASK),
     "segment-ownerless": Advice(

@@ -30,7 +30,10 @@ Verdict = Literal["healthy", "in motion", "damaged"]
 #: Between two readings, so that a flush that goes on touches a file in between.
 PAUSE_S = 1.0
 #: Kinds that one state of the database shows, whatever the index files do meanwhile.
-_OF_DATABASE = ("watermark-", "log-", "seq-id-", "segment-name", "config-", "database-", "release-")
+_OF_DATABASE = (
+    "watermark-", "log-", "seq-id-", "segment-name", "config-", "database-", "release-",
+    "row-missing", "text-missing",
+)  # fmt: skip
 _READABLE, _LISTABLE = os.R_OK, os.R_OK | os.X_OK
 
 
@@ -144,7 +147,8 @@ def _weighed(reading: Reading) -> Iterator[Claim]:
             serious[claim.collection].add(claim.kind)
     old = {each.name for each in reading.collections if each.index_by == "0.x"}
     for claim in reading.claims:
-        harmless = claim.collection in old and serious[claim.collection] <= BY_ITSELF
+        by_itself = serious[claim.collection] <= BY_ITSELF and "row-missing" not in serious[None]
+        harmless = claim.collection in old and by_itself
         yield replace(claim, severity="note") if harmless else claim
 
 

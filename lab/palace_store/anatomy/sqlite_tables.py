@@ -24,6 +24,7 @@ from palace_store.anatomy.records import (
     Watermark,
     decode_seq_id,
 )
+from palace_store.anatomy.row_texts import beside_rows
 from palace_store.anatomy.settings import index_settings
 from palace_store.anatomy.table_judgement import ownerless, queue_config, unreadable_settings
 
@@ -76,6 +77,8 @@ _TABLES = {
     "collection_metadata",
     "segments",
     "segment_metadata",
+    "embedding_fulltext_search_content",
+    "embedding_metadata",
     "embeddings",
     "embeddings_queue",
     "embeddings_queue_config",
@@ -151,6 +154,7 @@ def _read(reader: _Reader) -> Tables:
     ]
     config_read = queue_config(texts, findings)
     findings += ownerless(segments, (each.id for each in collections))
+    findings += beside_rows(reader.connection, reader.columns)
     return Tables(
         reader.file, era, migrations, tuple(collections), watermarks, config_read, last,
         frozenset(known), tuple(findings),
