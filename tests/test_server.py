@@ -59,7 +59,12 @@ async def walk(client: Client, folder: Path) -> None:
     await ok(client, "add_drawer", content="Bob keeps time", id="bob")
     mined = await ok(client, "mine", folder=str(folder))
     assert (mined["files"], mined["drawers"], mined["passed_over"]) == (1, 1, 1)
-    assert mined == await ok(client, "mine", folder=str(folder))
+    assert mined["new"] == 1
+    assert {**mined, "new": 0} == await ok(client, "mine", folder=str(folder))
+    (folder / "notes" / "two.md").write_text("The pan is in the kitchen too.\n")
+    assert {**mined, "new": 1, "files": 2, "drawers": 2} == await ok(
+        client, "mine", folder=str(folder)
+    )
     await ok(client, "diary_write", entry="Today I learned about bees", agent="ada")
 
     async def nearest(query: str, **more: Any) -> str:
@@ -93,7 +98,7 @@ async def walk(client: Client, folder: Path) -> None:
 
     status = await ok(client, "status")
     assert status["memories"] == 1
-    assert (status["drawers"], status["triples"], status["stale"]) == (3, 1, False)
+    assert (status["drawers"], status["triples"], status["stale"]) == (4, 1, False)
     assert status["running"] == status["installed"]
     assert status["running"]["palace_store"] == NOW
     assert status["action_required"] is None
@@ -176,6 +181,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("search", {"query": "x", "n": 0}, "1 to 100, not 0"),
     ("search", {"query": "x", "n": "many"}, "n: "),
     ("search", {"query": "x", "collection": "a"}, "cannot name a collection"),
+    ("search", {"query": "x", "collection": "dairy"}, "search one of diary, drawers"),
     ("kg_add", {"subject": "a", "predicate": "b"}, "object: field required"),
     ("kg_add", {"subject": " ", "predicate": "b", "object": "c"}, "subject is empty"),
     (

@@ -19,6 +19,7 @@ from palace_lab.repro.facts import Reading
 from palace_lab.repro.mending import Mended, check_target, copy_palace, mend_copy, refuse_held
 from palace_lab.repro.release import OpenedBy
 from palace_lab.repro.telling import verdict, verdict_style
+from palace_store.anatomy.findings import some
 
 _IDS_MAX = 5
 
@@ -127,9 +128,8 @@ def _show(before: Diagnosis, after: Diagnosis, mended: Mended, console: Console)
         )
         fewer += max(0, len(ids) - missing.get(name, 0))
         if ids:
-            shown = ", ".join(one_line(repr(each)) for each in ids[:_IDS_MAX])
-            more = f" and {len(ids) - _IDS_MAX} more" if len(ids) > _IDS_MAX else ""
-            console.say(f"  write these again, from their documents: {shown}{more}", hang=2)
+            shown = one_line(some(tuple(ids), _IDS_MAX))
+            console.say(f"  write these again, from their documents: {shown}", hang=2)
     console.say(f"{_name(after.palace)}: {verdict(after)}", verdict_style(after))
     if fewer:
         console.say(

@@ -207,7 +207,7 @@ def _cut_off(reading: Reading, holders: Holders) -> list[Claim]:
     """Return a note where palace_store's own mark says that a change never ended."""
     if reading.store is None or not reading.store.open_changes or holders.processes:
         return []
-    names = ", ".join(ascii(name) for name in reading.store.open_changes[:3])
+    names = ", ".join(repr(name) for name in reading.store.open_changes[:3])
     who = "no process of this user" if holders.not_looked_at else "no process"
     text = f"A change of {names} began and did not end, and {who} is at it."
     return [Claim("change-cut-off", "note", text)]

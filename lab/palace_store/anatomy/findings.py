@@ -105,7 +105,7 @@ def read_bounded(path: Path, limit_bytes: int) -> bytes:
 
 def some(ids: tuple[str, ...], shown: int = 3) -> str:
     """Return a few ids for a sentence, with the number of the others."""
-    head = ", ".join(ascii(name[:80]) for name in ids[:shown])
+    head = ", ".join(repr(name[:80]) for name in ids[:shown])  # escapes what is not printable
     return head if len(ids) <= shown else f"{head} and {len(ids) - shown} more"
 
 

@@ -16,8 +16,9 @@ from palace_store.drawers import Drawer
 from palace_store.errors import PalaceInputError
 from palace_store.server.memory import Memory, plain
 from palace_store.server.mining import survey
+from palace_store.validation import check_name
 
-DIARY = "diary"
+DRAWERS, DIARY = "drawers", "diary"
 _BATCH = 100
 _SHOWN = 20
 _FOUND_MAX = 100
@@ -67,11 +68,15 @@ class DrawerTools:
         return {"id": name, "written": written}
 
     def mine(self, folder: str) -> dict[str, Any]:
-        """Remember every text file below a folder, in pieces; repeating it adds what is new."""
+        """Remember every text file below a folder, in pieces; repeating it adds what is new.
+
+        `drawers` is how many pieces the files have, `new` how many of them were not there before.
+        """
         found = survey(folder, self._memory.palace)
+        new = 0
         for start in range(0, len(found.pieces), _BATCH):
             part = found.pieces[start : start + _BATCH]
-            self._memory.keep(
+            new += self._memory.keep_new(
                 [piece.id for piece in part],
                 [piece.text for piece in part],
                 [{"source_file": piece.source} for piece in part],
@@ -80,6 +85,7 @@ class DrawerTools:
         return {
             "files": found.files,
             "drawers": len(found.pieces),
+            "new": new,
             "passed_over": len(found.skipped),
             "for_example": shown,
         }
@@ -87,11 +93,13 @@ class DrawerTools:
     def search(self, query: str, n: int = 5, collection: str = "drawers") -> dict[str, Any]:
         """Find the drawers whose text is nearest to the query; `collection` may be "diary".
 
+        A collection that nobody has made is refused, but for these two, which have nothing then.
         `incomplete` is there only if some drawers are known to be found by no search, and says why.
         """
         text = plain("query", query)
         if not 1 <= n <= _FOUND_MAX:
             raise PalaceInputError(f"n is how many drawers to find, 1 to {_FOUND_MAX}, not {n}")
+        self._refuse_unknown(collection)
         (answer,) = self._memory.drawers.search(
             self._memory.vectors([text]), n=n, collection=collection
         )
@@ -101,6 +109,12 @@ class DrawerTools:
         ]
         said = [str(each) for each in self._memory.drawers.incomplete.about(collection)]
         return {"found": found, **({"incomplete": said} if said else {})}
+
+    def _refuse_unknown(self, collection: str) -> None:
+        known = sorted({DRAWERS, DIARY, *self._memory.drawers.collections()})
+        if check_name(collection) not in known:
+            shown = ", ".join(known[:_SHOWN])
+            raise PalaceInputError(f"there is no collection {collection!r}: search one of {shown}")
 
 
 def _drawer_id(text: str, place: Mapping[str, str]) -> str:

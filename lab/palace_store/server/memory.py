@@ -116,9 +116,34 @@ class Memory:
         Raises `OtherModelError` where the configuration names another model by now.
         """
         self._refuse_changed()
+        self._add(ids, texts, rows, self.vectors(texts), collection)
+
+    def keep_new(
+        self, ids: Sequence[str], texts: Sequence[str], rows: Sequence[dict[str, Any]]
+    ) -> int:
+        """Keep texts as drawers; return how many this call made: none of them is another's.
+
+        Raises as `keep`.
+        """
+        self._refuse_changed()
+        vectors = self.vectors(texts)  # before others have to wait
+        with self.drawers.hold():
+            held = {each.id for each in self.drawers.get(ids)}
+            if len(held) < len(set(ids)):
+                self._add(ids, texts, rows, vectors, "drawers")
+        return len(set(ids) - held)
+
+    def _add(
+        self,
+        ids: Sequence[str],
+        texts: Sequence[str],
+        rows: Sequence[dict[str, Any]],
+        vectors: list[list[float]],
+        collection: str,
+    ) -> None:
         self.drawers.add(
             ids,
-            self.vectors(texts),
+            vectors,
             documents=texts,
             metadatas=[self.labelled(row) or None for row in rows],
             collection=collection,
