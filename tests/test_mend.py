@@ -115,6 +115,9 @@ def test_a_healthy_palace_gets_no_copy(tmp_path: Path, capsys: pytest.CaptureFix
     assert mended(palace, "--into", tmp_path / "copy") == ExitCode.PROMISED
     assert "nothing to mend" in capsys.readouterr().out
     assert not (tmp_path / "copy").exists()
+    with pytest.raises(UsageError, match="is there already"):
+        mended(palace, "--into", tmp_path)  # said before anything is read
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

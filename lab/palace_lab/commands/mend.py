@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -47,6 +48,8 @@ def mend_command(palace: Path, into: Path, release: str, *, offline: bool) -> in
     process was refused or died · 4 it took too long · 7 no room for the copy, or no environment.
     """  # noqa: D301  (click wants the character itself)
     console = Console()
+    if os.path.isdir(palace):  # noqa: PTH112 - of any name; what else is wrong with it is told below
+        check_target(palace.resolve(), into)
     with Patience() as patience:
         before = diagnose(palace, tell=patience.tell)
         place = before.palace
