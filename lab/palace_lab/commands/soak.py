@@ -41,7 +41,7 @@ _GB = 1000**3
 @releases_option
 @click.option("--seed", type=int, help=f"Default: ${SEED_VARIABLE}, else date and machine.")
 @jobs_option
-@click.option("--write-budget", type=bytes_of, metavar="SIZE", default="20GB", show_default=True)
+@click.option("--write-budget", type=bytes_of, metavar="SIZE", default="200GB", show_default=True)
 @click.option(
     "--temperature-max",
     type=click.FloatRange(0, 150),
