@@ -311,6 +311,17 @@ def test_an_unreadable_state_makes_the_index_be_rebuilt(bench: Bench) -> None:
         assert one.do("state")["retained"]
 
 
+def test_more_drawers_than_sqlite_has_variables_are_listed_and_found(bench: Bench) -> None:
+    many = 33_000  # 1.x cannot look up more than 32,766 of them at once
+    with bench.worker(sync_threshold=1000, batch_size=1000) as worker:
+        worker.begin("many", count=many)
+        answers = worker.answer(300)
+    assert answers["3"] == [3, 3]
+    assert answers["20000"] == [20_000, 20_000]
+    assert answers[str(many)] == answers[str(2**70)] == [many, many]
+    assert answers["all"] == [many]
+
+
 def test_the_log_keeps_everything(bench: Bench) -> None:
     with bench.worker() as worker:
         for start in range(0, 30, 6):

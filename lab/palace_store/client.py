@@ -154,8 +154,11 @@ def in_parts(ids: Sequence[str], size: int = IDS_AT_A_TIME) -> list[list[str]]:
 
 
 def queries_in_parts(matrix: NDArray[np.float32], each: int) -> list[NDArray[np.float32]]:
-    """Return query vectors in parts, by how many ids an answer of `each` for every one has."""
-    parts = ceil(each * len(matrix) / IDS_AT_A_TIME)
+    """Return query vectors in parts, by how many ids an answer of `each` for every one has.
+
+    No part is empty: one query is never divided, however many it asks for.
+    """
+    parts = min(len(matrix), ceil(each * len(matrix) / IDS_AT_A_TIME))
     return np.array_split(matrix, parts) if parts else []
 
 

@@ -1,8 +1,10 @@
-"""S1: a search that chromadb 0.x refuses is answered as far as its graph reaches, and says so.
+"""S1: a search for many is answered, as far as the graph reaches, and says so if that is not far.
 
 Asked for more drawers than its graph reaches from where a search begins, 0.x raises RuntimeError:
 one drawer without a link to it is enough, where as many are asked for as there are (`linking`).
 Nobody can tell that from a broken palace, and the nearest are all there. So fewer are asked for.
+1.x turns each drawer of an answer with texts into an SQL variable, of which there are 32,766: asked
+for more it raises InternalError (measured: 1.0.21, 1.5.9). So texts are asked for in parts then.
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from palace_store.client import IDS_AT_A_TIME, in_parts
 from palace_store.fixes import Fixes
 from palace_store.incomplete import IncompleteIndexWarning
 
 _REFUSED = "Cannot return the results"
+#: What chromadb looks up in its tables, drawer by drawer.
+_OF_ROWS = ("documents", "metadatas")
 
 
 def answered(
@@ -27,8 +32,49 @@ def answered(
 ) -> list[list[tuple[Any, ...]]]:
     """Return for each vector its up to `n` nearest, as `ids` and these columns.
 
-    Warns with `IncompleteIndexWarning` where chromadb has to be asked for fewer.
+    Warns with `IncompleteIndexWarning` where chromadb has to be asked for fewer. A drawer that is
+    deleted meanwhile may be left out.
     """
+    if n > IDS_AT_A_TIME:
+        n = min(n, max(1, int(found.count())))
+    if n <= IDS_AT_A_TIME:
+        return _answered(found, vectors, n, columns, fixes, where)
+    near = [name for name in columns if name not in _OF_ROWS]
+    of_rows = [name for name in columns if name in _OF_ROWS]
+    answers = _answered(found, vectors, n, near, fixes, where)
+    return [_with_rows(found, answer, columns, near, of_rows) for answer in answers]
+
+
+def _with_rows(
+    found: Any,
+    answer: Sequence[tuple[Any, ...]],
+    columns: Sequence[str],
+    near: Sequence[str],
+    of_rows: Sequence[str],
+) -> list[tuple[Any, ...]]:
+    """Return an answer that has `near`, with all the columns in their order."""
+    rows: dict[str, tuple[Any, ...]] = {}
+    for part in in_parts([ident for ident, *_ in answer] if of_rows else []):
+        got = found.get(ids=part, include=of_rows)
+        rows.update(
+            zip(got["ids"], zip(*(got[name] for name in of_rows), strict=True), strict=True)
+        )
+    whole = []
+    for ident, *values in answer:
+        if ident in rows or not of_rows:
+            value = dict(zip((*near, *of_rows), (*values, *rows.get(ident, ())), strict=True))
+            whole.append((ident, *(value[name] for name in columns)))
+    return whole
+
+
+def _answered(
+    found: Any,
+    vectors: Any,
+    n: int,
+    columns: Sequence[str],
+    fixes: Fixes,
+    where: Mapping[str, Any] | None,
+) -> list[list[tuple[Any, ...]]]:
     query = {"where": where, "include": list(columns)}
     try:
         return _rows(found.query(query_embeddings=vectors, n_results=n, **query), columns)
@@ -82,5 +128,5 @@ def _warn(found: Any, n: int, reached: int) -> None:
             ids=(),
             rows=rows,
         ),
-        stacklevel=4,
+        stacklevel=5,
     )

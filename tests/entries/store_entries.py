@@ -325,6 +325,25 @@ class Worker:
         answers = self.store.search(vectors, n=n, collection=at)
         return [[found.id for found in answer] for answer in answers]
 
+    def many(self, count: int) -> dict[str, list[int]]:
+        """Add so many drawers with metadata; return how many are answered, asked for how many."""
+        vectors = np.random.default_rng(count).normal(size=(count, 2)).astype(np.float32)
+        with self.store.hold():
+            for start in range(0, count, 5000):
+                part = vectors[start : start + 5000]
+                ids = [name(start + i) for i in range(len(part))]
+                rows = [{"wing": "w"}] * len(part)
+                self.store.add(ids, part, documents=ids, metadatas=rows)
+        answers = {}
+        for n in (3, 20_000, count, 2**70):
+            found = self.store.search(vectors[:2], n=n)
+            assert all(each.document == each.id for answer in found for each in answer)
+            assert all(answer[0].distance <= one.distance for answer in found for one in answer)
+            answers[str(n)] = [len({each.id for each in answer}) for answer in found]
+        listed = self.store.get()
+        assert all(each.document == each.id and each.metadata for each in listed)
+        return {**answers, "all": [len({each.id for each in listed})]}
+
     def raw_put(
         self, numbers: list[int], purge_at: int = 5, revision: int = 0, at: str = "drawers"
     ) -> None:
