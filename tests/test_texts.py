@@ -202,4 +202,8 @@ def test_bad_input_is_refused_and_changes_nothing(place: Bench) -> None:
         for n in (0, -1, "3"):
             assert one.refused("search", text="x", n=n).name == "PalaceInputError"
         assert one.refused("search", text="").name == "PalaceInputError"
+        for where in ({}, [], "x", {"a": None}, {"$bad": 1}, {"a": {"$gt": "x"}}, {"$and": []}):
+            assert one.refused("search", text="x", where=where).name == "PalaceInputError", where
+        both = {"$or": [{"namespace": "a"}, {"$bad": 1}]}
+        assert "no operator '$bad'" in one.refused("search", text="x", where=both).text
         assert one.do("count") == 12

@@ -13,7 +13,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chromadb.api.types import validate_where
+from chromadb.errors import InvalidArgumentError
+
 from palace_store.client import IDS_AT_A_TIME, in_parts
+from palace_store.errors import PalaceInputError
 from palace_store.fixes import Fixes
 from palace_store.incomplete import IncompleteIndexWarning
 
@@ -33,8 +37,10 @@ def answered(
     """Return for each vector its up to `n` nearest, as `ids` and these columns.
 
     Warns with `IncompleteIndexWarning` where chromadb has to be asked for fewer. A drawer that is
-    deleted meanwhile may be left out.
+    deleted meanwhile may be left out. Raises `PalaceInputError` for a `where` that is no filter.
     """
+    if where is not None:
+        check_where(where)
     if n > IDS_AT_A_TIME:
         n = min(n, max(1, int(found.count())))
     if n <= IDS_AT_A_TIME:
@@ -43,6 +49,29 @@ def answered(
     of_rows = [name for name in columns if name in _OF_ROWS]
     answers = _answered(found, vectors, n, near, fixes, where)
     return [_with_rows(found, answer, columns, near, of_rows) for answer in answers]
+
+
+def check_where(where: Any) -> None:
+    """Refuse what chromadb takes for no filter; also operators nobody has, which 0.6.3 lets pass.
+
+    Raises `PalaceInputError`.
+    """
+    try:
+        validate_where(where)
+    except ValueError as error:
+        raise _no_filter(where, error) from None
+    (key,) = where
+    if key in ("$and", "$or"):
+        for each in where[key]:
+            check_where(each)
+    elif key.startswith("$"):
+        raise _no_filter(where, f"there is no operator {key!r:.40}")
+
+
+def _no_filter(where: Any, why: object) -> PalaceInputError:
+    return PalaceInputError(
+        f"where is {where!r:.80}, which is no filter of chromadb's ({why}); nothing was searched"
+    )
 
 
 def _with_rows(
@@ -78,6 +107,10 @@ def _answered(
     query = {"where": where, "include": list(columns)}
     try:
         return _rows(found.query(query_embeddings=vectors, n_results=n, **query), columns)
+    except InvalidArgumentError as error:
+        if where is None:
+            raise
+        raise _no_filter(where, error) from None
     except RuntimeError as error:
         if _REFUSED not in str(error) or not fixes.has("relink"):
             raise
