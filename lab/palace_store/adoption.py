@@ -26,10 +26,13 @@ import numpy.typing as npt
 
 from palace_store import watermarks
 from palace_store.anatomy import AnatomyError, CollectionSurvey, survey
+from palace_store.anatomy.findings import some
 from palace_store.anatomy.records import ADD, UPDATE, UPSERT, LogRecord, decode_seq_id
 from palace_store.anatomy.salvage import Salvage
 from palace_store.retention import database, finish_database, stop_purging
 
+#: Ids in one line of a log; all of them: `DrawerStore.unfindable`, `palace-lab diagnose --json`.
+_SHOWN = 1000
 _LOG = logging.getLogger(__name__)
 
 
@@ -91,7 +94,7 @@ def _complete(palace: Path, *, salvage: bool) -> dict[str, tuple[str, ...]]:
             _LOG.warning(
                 "%s: the last change of %d drawers of %r is in no file; they are found by the "
                 "vector they had before, until they are written again: %s",
-                palace, len(old), each.name, ", ".join(map(repr, old)),
+                palace, len(old), each.name, some(tuple(old), _SHOWN),
             )  # fmt: skip
     return lost
 
@@ -104,14 +107,14 @@ def _tell(palace: Path, each: CollectionSurvey, lost: tuple[str, ...]) -> None:
         _LOG.warning(
             "%s: the vectors of %d drawers of %r are in no file or in one that mixes them up; they "
             "can be read, but no search finds them until they are written again: %s",
-            palace, len(nowhere), each.name, ", ".join(map(repr, nowhere)),
+            palace, len(nowhere), each.name, some(tuple(nowhere), _SHOWN),
         )  # fmt: skip
     if refused:
         _LOG.warning(
             "%s: the vectors of %d drawers of %r are in no file that can be trusted; until they "
             "are written again, searches go by the log, which may hold those of an addition that "
             "was ignored: %s",
-            palace, len(refused), each.name, ", ".join(map(repr, refused)),
+            palace, len(refused), each.name, some(tuple(refused), _SHOWN),
         )  # fmt: skip
 
 

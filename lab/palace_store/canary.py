@@ -22,7 +22,7 @@ from palace_store.errors import IndexDamagedError
 from palace_store.quarantine import segment_directories
 from palace_store.recovery import catch_up
 from palace_store.retention import database
-from palace_store.state import DIRECTORY, EVERYTHING
+from palace_store.state import DIRECTORY, EVERYTHING, of_default
 
 #: A healthy reader takes seconds, also of 100,000 drawers; a stuck one never ends.
 TIMEOUT_S = 120.0
@@ -52,10 +52,11 @@ def killing(palace: Path, spared: tuple[str, ...]) -> tuple[str, ...]:
     """
     with database(palace) as connection:
         rows = connection.execute(
-            "SELECT s.id, c.name FROM segments s JOIN collections c ON s.collection = c.id"
+            "SELECT s.id, c.name FROM segments s JOIN named c ON s.collection = c.id"
         ).fetchall()
     there = {segment.name for segment in segment_directories(palace)}
-    names = sorted({name for segment, name in rows if segment in there} - set(spared))
+    written = {name for segment, name in rows if segment in there and of_default(name)}
+    names = sorted(written - set(spared))
     if not names or EVERYTHING in spared:
         return ()
     try:

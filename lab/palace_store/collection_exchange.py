@@ -2,7 +2,8 @@
 
 chromadb can rename a collection, one at a time: between two renames no collection of that name
 would be there, and who asks for it makes an empty one. A name is in one row of one table, the same
-from 0.5 to 1.5, so both change at once here. Only for who is alone in the palace, without a client.
+from 0.5 to 1.5, so both change at once here. Only for who is alone in the palace, without a client;
+connections are those of `retention.database`.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from palace_store.client import Client, existing, names_of
 
 #: In the metadata of a collection that is made aside, or was replaced: the name it is about.
 ASIDE_FOR = "aside_for"
+_RENAME = "UPDATE collections SET name = ? WHERE id = (SELECT id FROM named WHERE name = ?)"
 
 
 def exchange(connection: sqlite3.Connection, name: str, *, new: str, old: str) -> None:
     """Let `new` be called `name`, and what was called so `old`."""
-    rename = "UPDATE collections SET name = ? WHERE name = ?"
-    connection.execute(rename, (old, name))
-    connection.execute(rename, (name, new))
+    connection.execute(_RENAME, (old, name))
+    connection.execute(_RENAME, (name, new))
     label(connection, old, {ASIDE_FOR: name})
     connection.execute(
         "DELETE FROM collection_metadata WHERE key = ? AND collection_id = "
-        "(SELECT id FROM collections WHERE name = ?)",
+        "(SELECT id FROM named WHERE name = ?)",
         (ASIDE_FOR, name),
     )
 
@@ -35,7 +36,7 @@ def label(connection: sqlite3.Connection, name: str, labels: Mapping[str, str]) 
     for key, value in labels.items():
         connection.execute(
             "INSERT OR REPLACE INTO collection_metadata (collection_id, key, str_value) "
-            "SELECT id, ?, ? FROM collections WHERE name = ?",
+            "SELECT id, ?, ? FROM named WHERE name = ?",
             (key, value, name),
         )
 

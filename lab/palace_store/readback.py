@@ -26,6 +26,7 @@ from palace_store.anatomy import AnatomyError, CollectionSurvey, survey
 from palace_store.client import Unlinked
 from palace_store.quarantine import segment_directories
 from palace_store.retention import database
+from palace_store.state import of_default
 
 #: Drawers of one collection that are linked again at one open: as many as a batch of chromadb's.
 RELINKED_MAX = 100
@@ -63,7 +64,7 @@ def strangers(palace: Path, left: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     with database(palace) as connection:
         rows = connection.execute(
-            "SELECT s.id, c.name FROM segments s JOIN collections c ON s.collection = c.id"
+            "SELECT s.id, c.name FROM segments s JOIN named c ON s.collection = c.id"
         ).fetchall()
     found = tuple(sorted(name for segment, name in rows if segment in changed))
     if found:
@@ -111,7 +112,7 @@ def read(palace: Path, *, strange: bool = False) -> Reading | None:
         each.name: _unlinked(each, [name for name in finding.ids if name in each.rows])
         for each in found
         for finding in each.findings
-        if finding.kind == "index-unreachable" and each.name not in bad
+        if finding.kind == "index-unreachable" and each.name not in bad and of_default(each.name)
     }
     known = {name: lost for name, lost in unlinked.items() if lost.vectors.ids}
     return Reading(tuple(sorted(bad)), known)

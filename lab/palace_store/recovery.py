@@ -117,7 +117,7 @@ def _drop_half_made(connection: sqlite3.Connection, collections: tuple[str, ...]
     every use of one without segments ends in a KeyError.
     """
     rows = connection.execute(
-        "SELECT c.id, c.name FROM collections c WHERE 2 > (SELECT count(DISTINCT scope) "
+        "SELECT c.id, c.name FROM named c WHERE 2 > (SELECT count(DISTINCT scope) "
         "FROM segments s WHERE s.collection = c.id AND s.scope IN ('VECTOR', 'METADATA')) "
         "AND NOT EXISTS (SELECT 1 FROM embeddings_queue WHERE topic LIKE '%/' || c.id)"
     ).fetchall()
@@ -138,7 +138,7 @@ def _vector_segments(
     connection: sqlite3.Connection, collections: tuple[str, ...]
 ) -> list[tuple[str, str, str]]:
     rows = connection.execute(
-        "SELECT s.id, c.id, c.name FROM segments s JOIN collections c ON s.collection = c.id "
+        "SELECT s.id, c.id, c.name FROM segments s JOIN named c ON s.collection = c.id "
         "WHERE s.scope = 'VECTOR' ORDER BY c.name"
     ).fetchall()
     return [row for row in rows if names(collections, row[2])]

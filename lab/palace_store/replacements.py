@@ -15,6 +15,7 @@ import numpy.typing as npt
 from palace_store.anatomy.records import UPDATE, UPSERT, LogRecord, decode_seq_id
 from palace_store.anatomy.replay import decode_vector
 from palace_store.retention import database
+from palace_store.state import of_default
 
 Vector = npt.NDArray[np.float32]
 
@@ -36,7 +37,7 @@ def replaced_in_log(palace: Path) -> dict[str, set[str]]:
     """
     with database(palace) as connection:
         rows = connection.execute(
-            "SELECT c.id, c.name, c.dimension, m.seq_id, d.str_value FROM collections c "
+            "SELECT c.id, c.name, c.dimension, m.seq_id, d.str_value FROM named c "
             "JOIN segments s ON s.collection = c.id AND s.scope = 'VECTOR' "
             "LEFT JOIN max_seq_id m ON m.segment_id = s.id "
             "LEFT JOIN collection_metadata d ON d.collection_id = c.id AND d.key = 'hnsw:space'"
@@ -46,7 +47,7 @@ def replaced_in_log(palace: Path) -> dict[str, set[str]]:
                 connection, ident, dimension, decode_seq_id(mark) or -1, unit=space == "cosine"
             )
             for ident, name, dimension, mark, space in rows
-            if dimension and space != "ip"
+            if dimension and space != "ip" and of_default(name)
         }
     return {name: ids for name, ids in found.items() if ids}
 

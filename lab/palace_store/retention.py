@@ -22,6 +22,15 @@ from palace_store.state import DIRECTORY
 
 _DATABASE = "chroma.sqlite3"
 _BUSY_TIMEOUT_S = 30.0
+#: chromadb's tenants and databases each have collections of the same names, in the same tables.
+#: Those of its defaults are called what they are called, others by `palace_store.anatomy`'s rule.
+_NAMED = """
+    CREATE TEMP VIEW named AS
+    SELECT c.id, c.dimension, CASE
+        WHEN d.id IS NULL OR (d.name = 'default_database' AND d.tenant_id = 'default_tenant')
+        THEN c.name ELSE d.tenant_id || '/' || d.name || '/' || c.name END AS name
+    FROM collections c LEFT JOIN databases d ON d.id = c.database_id
+"""
 _RELEASE_S = 10.0
 _CONFIG_TYPE = "EmbeddingsQueueConfigurationInternal"
 
@@ -46,11 +55,13 @@ def connected(palace: Path) -> Iterator[sqlite3.Connection]:
 def database(palace: Path) -> Iterator[sqlite3.Connection]:
     """Yield one transaction on `chroma.sqlite3`, committed at the end, rolled back on an error.
 
-    Beginning rolls back what a dead writer left half done in SQLite.
+    Beginning rolls back what a dead writer left half done in SQLite. A view `named` has id, name
+    and dimension of every collection, no two of one name.
     """
     with connected(palace) as connection:
         try:
             _begin(connection, palace / _DATABASE)
+            connection.execute(_NAMED)
             yield connection
             connection.execute("COMMIT")
         except BaseException:

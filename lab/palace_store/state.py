@@ -115,6 +115,14 @@ def names(noted: tuple[str, ...], collection: str) -> bool:
     return EVERYTHING in noted or collection in noted
 
 
+def of_default(collection: str) -> bool:
+    """Tell whether a name is of chromadb's default tenant and database, where the library writes.
+
+    The names of others are `tenant/database/name`; no collection has a slash in its own.
+    """
+    return "/" not in collection
+
+
 def boot_id() -> str:
     """Return the identity of this boot of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -109,7 +109,7 @@ def _collections(connection: sqlite3.Connection, *scopes: str) -> list[tuple[str
     """Return id, name, and the lowest watermark, of collections that have one of each scope."""
     marks: dict[tuple[str, str], list[int]] = {}
     for collection, name, scope, mark in connection.execute(
-        "SELECT c.id, c.name, s.scope, m.seq_id FROM collections c "
+        "SELECT c.id, c.name, s.scope, m.seq_id FROM named c "
         "JOIN segments s ON s.collection = c.id JOIN max_seq_id m ON m.segment_id = s.id"
     ):
         if scope in scopes and (read := decode_seq_id(mark)) is not None:

@@ -62,7 +62,7 @@ def heal(palace: Path) -> tuple[str, ...]:
             for row in connection.execute(
                 "SELECT m.segment_id, s.scope, s.collection, coalesce(c.name, ''), m.seq_id "
                 "FROM max_seq_id m LEFT JOIN segments s ON s.id = m.segment_id "
-                "LEFT JOIN collections c ON c.id = s.collection ORDER BY s.scope"
+                "LEFT JOIN named c ON c.id = s.collection ORDER BY s.scope"
             )
         ]
         lowest = 0 if integer else 1
@@ -115,7 +115,7 @@ def _missing(connection: sqlite3.Connection, palace: Path) -> list[_Mark]:
     """Return the segments that have read the log and have no watermark, as if it were NULL."""
     rows = connection.execute(
         "SELECT s.id, s.scope, s.collection, c.name, NULL FROM segments s "
-        "JOIN collections c ON c.id = s.collection "
+        "JOIN named c ON c.id = s.collection "
         "WHERE s.id NOT IN (SELECT segment_id FROM max_seq_id) ORDER BY s.scope"
     )
     return [mark for mark in (_Mark(*row) for row in rows) if _has_read(connection, palace, mark)]

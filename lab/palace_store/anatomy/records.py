@@ -45,6 +45,7 @@ class Watermark:
 class Collection:
     """A collection with its segments, rows in order of insertion, and log in order of writing.
 
+    `name` is `tenant/database/name` outside of chromadb's default tenant and database.
     `row_seq_ids` has -1 where a sequence number could not be decoded.
     """
 

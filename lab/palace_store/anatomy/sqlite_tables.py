@@ -75,6 +75,7 @@ _TABLES = {
     "migrations",
     "collections",
     "collection_metadata",
+    "databases",
     "segments",
     "segment_metadata",
     "embedding_fulltext_search_content",
@@ -122,17 +123,19 @@ def _read(reader: _Reader) -> Tables:
         reader.rows("segment_metadata", "segment_id key str_value int_value"),
     )
     collections = []
-    for ident, name, dimension, config, schema in reader.rows(
-        "collections", "id name dimension config_json_str schema_str", order="rowid"
+    databases = {row[0]: row[1:] for row in reader.rows("databases", "id tenant_id name")}
+    for ident, own_name, dimension, config, schema, database in reader.rows(
+        "collections", "id name dimension config_json_str schema_str database_id", order="rowid"
     ):
+        name = _full_name(reader.text(own_name, "a collection's name"), databases.get(database))
         scopes = segments.get(reader.text(ident, "a collection's id"), {})
         vector, metadata = scopes.get("VECTOR"), scopes.get("METADATA")
         ids = rows.get(metadata or "", {})
-        findings += unreadable_settings(str(name), config, schema)
+        findings += unreadable_settings(name, config, schema)
         collections.append(
             Collection(
                 id=ident,
-                name=reader.text(name, "a collection's name"),
+                name=name,
                 dimension=dimension if isinstance(dimension, int) else None,
                 settings=settings(ident, vector, config, schema),
                 vector_segment=vector,
@@ -159,6 +162,13 @@ def _read(reader: _Reader) -> Tables:
         reader.file, era, migrations, tuple(collections), watermarks, config_read, last,
         frozenset(known), tuple(findings),
     )  # fmt: skip
+
+
+def _full_name(name: str, database: tuple[object, ...] | None) -> str:
+    """Return the name alone in chromadb's default tenant and database, else with theirs before."""
+    if database is None or database == ("default_tenant", "default_database"):
+        return name
+    return "/".join((*map(str, database), name))
 
 
 def _rows(reader: _Reader, findings: list[Finding]) -> dict[str, dict[str, int]]:
