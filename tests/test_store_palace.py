@@ -318,7 +318,7 @@ def test_more_drawers_than_sqlite_has_variables_are_listed_and_found(bench: Benc
         answers = worker.answer(300)
     assert answers["3"] == [3, 3]
     assert answers["20000"] == [20_000, 20_000]
-    assert answers[str(many)] == answers[str(2**70)] == [many, many]
+    assert answers[str(many)] == answers[str(10**400)] == [many, many]
     assert answers["all"] == [many]
 
 

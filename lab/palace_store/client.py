@@ -14,7 +14,6 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +157,7 @@ def queries_in_parts(matrix: NDArray[np.float32], each: int) -> list[NDArray[np.
 
     No part is empty: one query is never divided, however many it asks for.
     """
-    parts = min(len(matrix), ceil(each * len(matrix) / IDS_AT_A_TIME))
+    parts = min(len(matrix), -(-each * len(matrix) // IDS_AT_A_TIME))  # rounded up
     return np.array_split(matrix, parts) if parts else []
 
 
