@@ -13,14 +13,14 @@ from palace_lab.errors import ExitCode
 from palace_lab.plan import Plan, dump_plan
 
 CLONE = Path(__file__).resolve().parents[1]
+START = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
 
 
 def palace_lab(
     *words: str, cwd: Path, timeout_s: float = 120, **environ: str
 ) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, *words],
+        [sys.executable, "-c", START, *words],
         cwd=cwd,
         env={**os.environ, "PALACE_LAB_SCENARIOS": str(CLONE / "scenarios"), **environ},
         capture_output=True,
@@ -98,3 +98,37 @@ def test_release_that_no_interpreter_here_can_run_is_refused(tmp_path: Path) -> 
     assert "REFUSED" in done.stdout
     assert "1.5.9" in done.stdout
     assert 'type="refused"' in (tmp_path / "reports" / "latest" / "junit.xml").read_text()
+
+
+def test_output_that_finds_no_room_is_one_sentence(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", START, "list"],
+            cwd=tmp_path,
+            env={**os.environ, "PALACE_LAB_SCENARIOS": str(CLONE / "scenarios")},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == ExitCode.REFUSED
+    assert done.stderr.splitlines() == [
+        "palace-lab: where its output goes: No space left on device; make room, then ask again"
+    ]
+
+
+def test_a_folder_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", sys.executable, "-c", START, "list"],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == ExitCode.USAGE
+    (line,) = done.stderr.splitlines()
+    assert "the folder this was started in cannot be used" in line

@@ -5,6 +5,8 @@ Each command lives in a module of its own under `commands`; this one only puts t
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 import click
@@ -22,7 +24,7 @@ from palace_lab.commands.run import run_command
 from palace_lab.commands.soak import soak_command
 from palace_lab.commands.sweep import sweep_command
 from palace_lab.environments.commands import envs
-from palace_lab.errors import ExitCode, LabError
+from palace_lab.errors import ExitCode, LabError, UsageError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,6 +60,7 @@ for command in COMMANDS:
 def main() -> None:
     """Run the command line; every foreseen error is one sentence and an exit code."""
     try:
+        _refuse_no_folder()
         code = palace_lab.main(standalone_mode=False)
     except LabError as error:
         click.echo(f"palace-lab: {error}", err=True)
@@ -73,4 +76,19 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone; there is nobody left to tell
         sys.exit(ExitCode.INTERRUPTED)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or "where its output goes"
+        click.echo(f"palace-lab: {where}: {error.strerror}; make room, then ask again", err=True)
+        sys.exit(ExitCode.REFUSED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse_no_folder() -> None:
+    try:
+        os.getcwd()  # noqa: PTH109 - nothing is done with it
+    except OSError as error:
+        raise UsageError(
+            f"the folder this was started in cannot be used ({error.strerror}): change to another"
+        ) from None
