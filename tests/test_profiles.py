@@ -10,9 +10,10 @@ import pytest
 from palace_lab.catalog import find_scenarios
 from palace_lab.commands.prepare import chosen, without_row
 from palace_lab.errors import UsageError
+from palace_lab.judge.statistics import SequentialTest
 from palace_lab.plan import Plan
 from palace_lab.plan.steps import Upgrade
-from palace_lab.runner.cells import PROFILES
+from palace_lab.runner.cells import PROFILES, most_trials
 from palace_lab.scenario import SYSTEMS, Scenario
 from palace_store.fixes import Fixes
 
@@ -52,6 +53,17 @@ def test_what_ci_leaves_out_is_nightly_and_says_so() -> None:
     out = {each.name for each in LISTED} - names("ci")
     assert out == {each.name for each in LISTED if not each.scenario.in_ci}
     assert all(each.scenario.nightly for each in LISTED if each.name in out)
+
+
+@pytest.mark.parametrize("n", [1, 5, 20])
+def test_a_race_may_take_as_many_trials_as_decide_it_and_no_other_arm_more(n: int) -> None:
+    for scenario in (each.scenario for each in LISTED):
+        for arm in scenario.arms():
+            most = most_trials(n, arm, scenario)
+            if scenario.probability is None or arm.role not in ("off", "wrong"):
+                assert most == n
+            else:
+                assert most >= max(6 * n, SequentialTest(scenario.probability).enough())
 
 
 def test_a_name_is_enough_to_run_what_a_profile_leaves_out() -> None:

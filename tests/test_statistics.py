@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -181,6 +182,20 @@ def test_another_error_may_be_asked_for() -> None:
         test = SequentialTest(0.4, error)
         assert chance_of(test, "not reproduced", 0.4, 1) <= error
         assert chance_of(test, "reproduced", 0.1, 1) <= error
+
+
+@pytest.mark.parametrize("p", [0.04, 0.1, 0.3, 0.5, 0.8, 0.9, 0.99, 1.0])
+def test_enough_trials_leave_one_run_of_a_hundred_open_and_one_fewer_more(p: float) -> None:
+    test = SequentialTest(p)
+    dice = np.random.default_rng(17)
+    many, n = 4000, test.enough()
+    successes = np.cumsum(dice.random((many, n)) < p, axis=1)
+    ended = [
+        next((i for i, k in enumerate(row, 1) if test.decide(int(k), i) != "undecided"), n + 1)
+        for row in successes
+    ]
+    assert np.mean([each > n for each in ended]) <= 0.01 + 0.007  # four of its standard errors
+    assert np.mean([each > n - 1 for each in ended]) >= 0.01 - 0.007
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 1.0])

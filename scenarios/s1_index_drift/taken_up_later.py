@@ -36,7 +36,7 @@ scenario = Scenario(
     plan=plan,
     off=Fixes.all().without("relink"),
     accepts={"*": "search-refused"},
-    probability=0.9,
+    probability=0.8,
     releases=("0.6.3",),
     nightly=True,
 )

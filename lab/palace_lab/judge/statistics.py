@@ -93,6 +93,19 @@ class SequentialTest:
             return "reproduced"
         return "not reproduced" if ratio <= -limit else "undecided"
 
+    def enough(self) -> int:
+        """Return how many trials leave at most `error` of all runs undecided, if `p` is true."""
+        undecided, n = {0: 1.0}, 0  # successes so far → probability
+        while math.fsum(undecided.values()) > self.error:
+            n += 1
+            after: dict[int, float] = {}
+            for k, mass in undecided.items():
+                for more, share in ((1, self.p), (0, 1 - self.p)):
+                    if share and self.decide(k + more, n) == "undecided":
+                        after[k + more] = after.get(k + more, 0.0) + mass * share
+            undecided = after
+        return n
+
 
 def _validate(k: int, n: int) -> None:
     if not 0 <= k <= n:

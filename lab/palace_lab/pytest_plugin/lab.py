@@ -99,7 +99,7 @@ class Settings:
             self.trials,
             self.seed,
             self.size,
-            most_trials(self.trials, case.arm),
+            most_trials(self.trials, case.arm, case.listed.scenario),
         )
 
 

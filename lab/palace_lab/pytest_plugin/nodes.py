@@ -22,7 +22,7 @@ from palace_lab.errors import LabError, RefusedError
 from palace_lab.pytest_plugin.lab import Case, Lab, Settings, Told, records_of, take_over
 from palace_lab.report import facts
 from palace_lab.report.words import ARM_NAMES, arm_words, one_line, shown_path
-from palace_lab.runner.cells import STRETCH, Cell, shown_releases
+from palace_lab.runner.cells import Cell, most_trials, shown_releases
 
 #: A limit far above what a trial takes, for pytest-timeout, where nobody has given one.
 TRIAL_S_MAX = 120.0
@@ -46,7 +46,7 @@ class ScenarioItem(pytest.Item):
         kind = "guard" if scenario.is_guard else "proof"
         self.extra_keyword_matches |= {case.listed.name, case.release, case.arm.role, kind}
         if self.config.getoption("timeout", 0) is None:
-            trials = settings_of(self.config).trials * (STRETCH if scenario.probability else 1)
+            trials = most_trials(settings_of(self.config).trials, case.arm, scenario)
             self.add_marker(pytest.mark.timeout(trials * TRIAL_S_MAX))
 
     def setup(self) -> None:

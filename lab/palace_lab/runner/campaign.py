@@ -150,7 +150,7 @@ class Campaign:
                 row = _RowWork(listed, release, [])
                 for arm in listed.scenario.arms():
                     n = order.profile.trials(listed.scenario, arm)
-                    most = most_trials(n, arm, order.stretched)
+                    most = most_trials(n, arm, listed.scenario, order.stretched)
                     cell = Cell(listed, release, chromadb, arm, n, order.seed, order.size, most)
                     row.refused = row.refused or why_refused(
                         cell.undisturbed_plan(), order.releases, order.refused, order.no_tracing

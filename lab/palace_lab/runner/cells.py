@@ -21,7 +21,8 @@ from palace_lab.scenario import SQLITE, Arm, Scenario, Size
 
 #: Environment variable that sets the seed of a run.
 SEED_VARIABLE = "PALACE_LAB_SEED"
-#: A race may take this many times the profile's trials before it is called undecided.
+#: A race may take this many times the profile's trials before it is called undecided, or as many as
+#: decide it, if its declared probability is true: six trials leave a tenth of races of 90 % open.
 STRETCH = 6
 #: The arms of a race that are stretched, unless a run asks for others.
 STRETCHED: frozenset[Role] = frozenset({"off", "wrong"})
@@ -182,9 +183,13 @@ class Cell:
         )
 
 
-def most_trials(n: int, arm: Arm, stretched: Collection[Role] = STRETCHED) -> int:
-    """Return how many trials an arm of a race may get that begins with `n`."""
-    return STRETCH * n if arm.role in stretched else n
+def most_trials(
+    n: int, arm: Arm, scenario: Scenario, stretched: Collection[Role] = STRETCHED
+) -> int:
+    """Return how many trials an arm may get that begins with `n`: more only if it is a race."""
+    if scenario.probability is None or arm.role not in stretched:
+        return n
+    return max(STRETCH * n, SequentialTest(scenario.probability).enough())
 
 
 def make_row(listed: Listed, release: str, cells: Sequence[Cell], refused: str = "") -> Row:
