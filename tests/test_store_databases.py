@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
 OURS, THEIRS = range(40), range(30)
 FULL_NAME = "acme/books/drawers"
+ENTRY = "elsewhere_entries:serve"
 DOCUMENTS = sorted(f"{number} at 1" for number in THEIRS)
 IDS = [f"drawer-{number:04d}" for number in THEIRS]
 
@@ -31,9 +32,9 @@ IDS = [f"drawer-{number:04d}" for number in THEIRS]
 def palace(bench: Bench) -> Path:
     """Return a palace of raw chromadb with two collections of one name."""
     shutil.rmtree(bench.palace, ignore_errors=True)
-    with bench.worker() as worker:
+    with bench.worker(entry=ENTRY) as worker:
         worker.do("raw_put", numbers=list(OURS))
-    with bench.worker() as worker:
+    with bench.worker(entry=ENTRY) as worker:
         worker.do("raw_elsewhere", numbers=list(THEIRS), revision=1)
     assert {each.name for each in survey(bench.palace).collections} == {"drawers", FULL_NAME}
     return bench.palace
@@ -55,31 +56,31 @@ def ours_are_found(worker: Told) -> None:
 def test_both_are_brought_under_retention_and_neither_is_made_anew(
     bench: Bench, palace: Path
 ) -> None:
-    with bench.worker() as worker:
+    with bench.worker(entry=ENTRY) as worker:
         ours_are_found(worker)
         assert worker.do("collections") == ["drawers"]
     assert set_aside(palace) == []
     assert all(each.log_complete for each in survey(palace).collections)
-    with bench.worker() as worker:
+    with bench.worker(entry=ENTRY) as worker:
         assert worker.do("raw_elsewhere_found") == {"documents": DOCUMENTS, "found": IDS}
 
 
 def test_what_is_torn_elsewhere_is_mended_there(bench: Bench, palace: Path) -> None:
-    with bench.worker() as worker:
+    with bench.worker(entry=ENTRY) as worker:
         ours_are_found(worker)
     torn = index_elsewhere(palace)
     os.truncate(torn / "index_metadata.pickle", 40)
-    with bench.worker() as worker:
+    with bench.worker(entry=ENTRY) as worker:
         ours_are_found(worker)
         worker.do("put", numbers=[0])
     assert {each.partition(".")[0] for each in set_aside(palace)} == {torn.name}
-    with bench.worker() as worker:
+    with bench.worker(entry=ENTRY) as worker:
         assert worker.do("raw_elsewhere_found") == {"documents": DOCUMENTS, "found": IDS}
 
 
 def test_what_is_lost_elsewhere_is_not_said_of_ours(bench: Bench, palace: Path) -> None:
     shutil.rmtree(index_elsewhere(palace))
-    with bench.worker() as worker:
+    with bench.worker(entry=ENTRY) as worker:
         ours_are_found(worker)
         assert f"of '{FULL_NAME}' are in no file" in worker.worker.log.read_text()
         assert worker.do("warned", number=3) == []
@@ -88,20 +89,20 @@ def test_what_is_lost_elsewhere_is_not_said_of_ours(bench: Bench, palace: Path) 
 def test_what_no_link_leads_to_elsewhere_is_not_written_into_ours(
     bench: Bench, palace: Path
 ) -> None:
-    with bench.worker() as worker:
+    with bench.worker(entry=ENTRY) as worker:
         ours_are_found(worker)
     gone = unlink(index_elsewhere(palace), 2)
     assert gone
-    with bench.worker(fixes=None) as worker:
+    with bench.worker(entry=ENTRY) as worker:
         ours_are_found(worker)
         worker.do("put", numbers=[39])
         ours_are_found(worker)
 
 
 def test_of_two_collections_of_one_name_only_ours_is_exchanged(bench: Bench, palace: Path) -> None:
-    with bench.worker() as worker:
+    with bench.worker(entry=ENTRY) as worker:
         worker.do("put", numbers=[1, 2], at="second")
-    with bench.worker() as worker:
+    with bench.worker(entry=ENTRY) as worker:
         worker.do("exchange", at="drawers", new="second", old="first")
         assert worker.do("collections") == ["drawers", "first"]
         assert len(worker.do("listed")) == len([1, 2])

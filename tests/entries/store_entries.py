@@ -15,20 +15,10 @@ from typing import Any
 
 import chromadb
 import numpy as np
-from chromadb.config import Settings
 from powerless import drop_privileges
 
 from palace_lab.processes.wire import Channel
-from palace_store import (
-    adoption,
-    collection_exchange,
-    linking,
-    quarantine,
-    readback,
-    recovery,
-    retention,
-    trimming,
-)
+from palace_store import adoption, linking, quarantine, readback, recovery, trimming
 from palace_store import client as client_module
 from palace_store.anatomy import AnatomyError
 from palace_store.drawers import DrawerStore
@@ -373,52 +363,6 @@ class Worker:
                 embeddings=[vector(number, revision)],
                 documents=[f"{number} at {revision}"],
             )
-
-    def raw_elsewhere(self, numbers: list[int], revision: int, at: str = "drawers") -> None:
-        """Write into a collection of another tenant's database, in the same palace."""
-        path = str(self.palace)
-        settings = Settings(anonymized_telemetry=False)
-        admin = chromadb.PersistentClient(path, settings=settings)._admin_client
-        admin.create_tenant("acme")
-        admin.create_database("books", tenant="acme")
-        client = chromadb.PersistentClient(path, settings=settings, tenant="acme", database="books")
-        collection = client.create_collection(
-            at,
-            metadata={
-                "hnsw:space": "cosine", "hnsw:sync_threshold": 5, "hnsw:batch_size": 3,
-            },
-            embedding_function=None,
-        )  # fmt: skip
-        for number in numbers:
-            collection.add(
-                ids=[name(number)],
-                embeddings=[vector(number, revision)],
-                documents=[f"{number} at {revision}"],
-            )
-
-    def raw_elsewhere_found(self, at: str = "drawers") -> dict[str, list[str]]:
-        """Return the documents there, and for each revision the drawers found by their vector."""
-        path = str(self.palace)
-        client = chromadb.PersistentClient(
-            path,
-            settings=Settings(anonymized_telemetry=False),
-            tenant="acme",
-            database="books",
-        )
-        collection = client.get_collection(at, embedding_function=None)
-        documents = dict(zip(*(collection.get()[key] for key in ("ids", "documents")), strict=True))
-        found = []
-        for ident, text in documents.items():
-            number, _, revision = text.partition(" at ")
-            asked = [vector(int(number), int(revision))]
-            if collection.query(query_embeddings=asked, n_results=1)["ids"][0] == [ident]:
-                found.append(ident)
-        return {"documents": sorted(documents.values()), "found": sorted(found)}
-
-    def exchange(self, at: str, new: str, old: str) -> None:
-        """Let one collection take the place of another, as a reset of texts does."""
-        with retention.database(self.palace) as connection:
-            collection_exchange.exchange(connection, at, new=new, old=old)
 
     def raw_open(self) -> None:
         """Open with chromadb alone, which brings the tables to this release's form."""
