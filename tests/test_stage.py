@@ -29,6 +29,7 @@ from palace_lab.plan.steps import (
 from palace_lab.processes.supervise import tracing_available, wait_any
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.deadline import Deadline
+from palace_lab.runner.launch import limits_for
 from palace_lab.runner.outcome import Outcome
 from palace_lab.runner.stage import Stage
 from palace_store.fixes import Fixes
@@ -150,3 +151,12 @@ def test_a_process_whose_calls_fail_twice_over_is_refused(arena: Arena) -> None:
     twice = [Fail("w", "write", pattern) for pattern in ("*/a", "*/b")]
     with pytest.raises(LabError, match="w has two steps that trouble its calls"):
         play(arena, Do("w", "open"), *twice)
+
+
+def test_a_process_that_works_through_a_long_trial_is_not_killed_for_it() -> None:
+    longest_s = 25 * 60  # of `s2/all-at-once`, beside other work (docs/s2-concurrency.md)
+    lives, looks = limits_for(None), limits_for(None, looks=True)
+    assert lives.cpu_s is not None
+    assert lives.cpu_s > longest_s
+    assert looks.cpu_s is not None
+    assert looks.cpu_s < longest_s

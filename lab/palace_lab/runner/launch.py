@@ -18,17 +18,20 @@ from palace_lab.runner.arena import Arena
 _FILE_BYTES = 64 * 1024 * 1024
 _FILE_TIMES = 20
 _MEMORY_BYTES = 16 << 30
-_CPU_S = 120
+#: Of a process that only looks, and of one that lives through a trial. What spins there is found by
+#: its deadline: a server of `s2/all-at-once` uses 15 s a minute, and was killed for its 120 s.
+_LOOK_CPU_S = 120
+_TRIAL_CPU_S = 3600
 _TARGETS = "palace_lab.targets"
 
 
-def limits_for(baseline: Baseline | None) -> Limits:
+def limits_for(baseline: Baseline | None, *, looks: bool = False) -> Limits:
     """Return the limits of a trial's processes: far above what a healthy palace takes."""
     healthy = 0 if baseline is None else baseline.allocated_bytes
     return Limits(
         file_size_bytes=_FILE_BYTES + _FILE_TIMES * healthy,
         memory_bytes=_MEMORY_BYTES,
-        cpu_s=_CPU_S,
+        cpu_s=_LOOK_CPU_S if looks else _TRIAL_CPU_S,
     )
 
 

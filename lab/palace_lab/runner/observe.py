@@ -64,7 +64,7 @@ def observe(
             release=plan.release,
             fixes=plan.fixes,
             options={},
-            limits=limits_for(baseline),
+            limits=limits_for(baseline, looks=True),
         )
         try:
             return _ask(worker, questions, deadline, looks)
@@ -182,7 +182,7 @@ def survey(arena: Arena, plan: Plan, directory: Path, label: str, deadline: Dead
         release=plan.release,
         fixes=(),
         options={},
-        limits=limits_for(None),
+        limits=limits_for(None, looks=True),
     )
     try:
         ended = _ask(worker, [("survey", "survey", {})], deadline, looks)
