@@ -4,7 +4,7 @@ Asked for more drawers than its graph reaches from where a search begins, 0.x ra
 one drawer without a link to it is enough, where as many are asked for as there are (`linking`).
 Nobody can tell that from a broken palace, and the nearest are all there. So fewer are asked for.
 1.x turns each drawer of an answer with texts into an SQL variable, of which there are 32,766: asked
-for more it raises InternalError (measured: 1.0.21, 1.5.9). So texts are asked for in parts then.
+for as many it raises InternalError (1.0.21, 1.5.9; not for 32,000). So texts are read in parts.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def answered(
         check_where(where)
     if n > IDS_AT_A_TIME:
         n = min(n, max(1, int(found.count())))
-    if n <= IDS_AT_A_TIME:
-        return _answered(found, vectors, n, columns, fixes, where)
     near = [name for name in columns if name not in _OF_ROWS]
     of_rows = [name for name in columns if name in _OF_ROWS]
+    if n <= IDS_AT_A_TIME or not of_rows:
+        return _answered(found, vectors, n, columns, fixes, where)
     answers = _answered(found, vectors, n, near, fixes, where)
     return [_with_rows(found, answer, columns, near, of_rows) for answer in answers]
 
@@ -83,15 +83,15 @@ def _with_rows(
 ) -> list[tuple[Any, ...]]:
     """Return an answer that has `near`, with all the columns in their order."""
     rows: dict[str, tuple[Any, ...]] = {}
-    for part in in_parts([ident for ident, *_ in answer] if of_rows else []):
+    for part in in_parts([ident for ident, *_ in answer]):
         got = found.get(ids=part, include=of_rows)
         rows.update(
             zip(got["ids"], zip(*(got[name] for name in of_rows), strict=True), strict=True)
         )
     whole = []
     for ident, *values in answer:
-        if ident in rows or not of_rows:
-            value = dict(zip((*near, *of_rows), (*values, *rows.get(ident, ())), strict=True))
+        if ident in rows:
+            value = dict(zip((*near, *of_rows), (*values, *rows[ident]), strict=True))
             whole.append((ident, *(value[name] for name in columns)))
     return whole
 

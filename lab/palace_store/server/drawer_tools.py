@@ -111,9 +111,12 @@ class DrawerTools:
         return {"found": found, **({"incomplete": said} if said else {})}
 
     def _refuse_unknown(self, collection: str) -> None:
-        known = sorted({DRAWERS, DIARY, *self._memory.drawers.collections()})
-        if check_name(collection) not in known:
-            shown = ", ".join(known[:_SHOWN])
+        usual = {DRAWERS, DIARY}
+        if check_name(collection) in usual:
+            return  # most searches: nothing is asked of the palace
+        known = usual.union(self._memory.drawers.collections())
+        if collection not in known:
+            shown = ", ".join(sorted(known)[:_SHOWN])
             raise PalaceInputError(f"there is no collection {collection!r}: search one of {shown}")
 
 
