@@ -1,6 +1,6 @@
 """S2, bug 2: what each rule for reopening a client costs, and for how long it hides a peer's write.
 
-`pytest tests/test_client_cache.py -m nightly -s` prints the table of docs/s2-concurrency.md.
+`pytest tests/test_client_cache.py -m nightly -s` prints the table of docs/s2-measured.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Two raw writers take strict turns; nothing is killed, every write is acknowledged. The first palace
 whose fresh reader dies by a signal is kept, and copies of it are opened: by raw chromadb, then by
 our library. The numbers are those of the report: 17 of 20 opens crashed, and none may. `-s` shows
-what was counted; docs/s1-index-drift.md has it.
+what was counted; docs/s1-measured.md has it.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 README = PAGES[0].read_text(encoding="utf-8")
 SCENARIOS = find_scenarios(ROOT / "scenarios")
 LINES_MAX = 200  # without the table of all fixes
+SCREEN_LINES = 55
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -228,6 +229,18 @@ def every_command(command: click.Command) -> list[click.Command]:
 
 def options(command: click.Command) -> list[tuple[str, click.Parameter]]:
     return [(name, parameter) for parameter in command.params for name in parameter.opts]
+
+
+@pytest.mark.parametrize("system", ["s0", "s1", "s2", "s3", "s4"])
+def test_each_system_has_a_page_of_one_screen(system: str) -> None:
+    (measured,) = (page for page in PAGES if page.name == f"{system}-measured.md")
+    (page,) = (page for page in PAGES if page.name.startswith(f"{system}-") and page != measured)
+    text = page.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= SCREEN_LINES
+    for part in ("**Report**", "**Cause", "**Fix here", "**What the lab found**", "palace-lab run"):
+        assert part in text, part
+    assert f"docs/{measured.name}" in text
+    assert f"docs/{page.name}" in measured.read_text(encoding="utf-8")
 
 
 def test_every_scenario_is_measured_on_a_page_of_its_system() -> None:

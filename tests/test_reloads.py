@@ -1,6 +1,6 @@
 """S2, bug 2: how often three servers of one palace open the index anew, by the rule they go by.
 
-`pytest tests/test_reloads.py -m nightly -s` prints the numbers of docs/s2-concurrency.md.
+`pytest tests/test_reloads.py -m nightly -s` prints the numbers of docs/s2-measured.md.
 """
 
 from __future__ import annotations

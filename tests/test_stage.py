@@ -154,7 +154,7 @@ def test_a_process_whose_calls_fail_twice_over_is_refused(arena: Arena) -> None:
 
 
 def test_a_process_that_works_through_a_long_trial_is_not_killed_for_it() -> None:
-    longest_s = 25 * 60  # of `s2/all-at-once`, beside other work (docs/s2-concurrency.md)
+    longest_s = 25 * 60  # of `s2/all-at-once`, beside other work (docs/s2-measured.md)
     lives, looks = limits_for(None), limits_for(None, looks=True)
     assert lives.cpu_s is not None
     assert lives.cpu_s > longest_s

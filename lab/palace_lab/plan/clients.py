@@ -40,7 +40,7 @@ def large_palace(**options: Any) -> Plan:
     """Return the plan of three clients in a palace of the report's size: 28,000 in 15 wings (S2).
 
     16 dimensions: chromadb alone then finds all of so many by their own vectors, measured on three
-    releases; with 64 a healthy index misses some (docs/s2-concurrency.md). Flushed every 200.
+    releases; with 64 a healthy index misses some (docs/s2-measured.md). Flushed every 200.
     """
     wings = {"wings": 15}
     return Plan(

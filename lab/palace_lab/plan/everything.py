@@ -27,7 +27,7 @@ def everything(processes: int, drawers: int) -> Plan:
     """Return the plan in which so many processes work until each writer has written `drawers`.
 
     32 dimensions: with 64 raw chromadb alone does not find 1 or 2 of 8,500 such drawers by their
-    own vector (6 of 6 palaces, 1.5.9), with 32 it finds all (docs/s2-concurrency.md).
+    own vector (6 of 6 palaces, 1.5.9), with 32 it finds all (docs/s2-measured.md).
     """
     writers = [f"writer{number}" for number in range(max(1, processes - OTHERS - 1))]
     rounds = max(2, drawers // _DRAWERS)

@@ -168,7 +168,7 @@ ADVICE: Mapping[str, Advice] = {
         "many vectors are nearly or quite alike, of which chromadb's index links few by itself",
         "s1/replaced-vectors",
         f"{_STOP}; then {_MENDED}, where such drawers are written again, 100 at a time; "
-        "where vectors are alike only others help (docs/s1-index-drift.md)",
+        "where vectors are alike only others help (docs/s1-measured.md)",
     ),
     "watermark-blob": Advice(
         "a process of chromadb 0.x outlived an upgrade to 1.x and went on writing",

@@ -8,7 +8,7 @@ Rules:
   first write).
 - The first question that is not answered ends the observation; that is a result.
 - A raw process builds its graph from a log in random order and misses a drawer by chance now and
-  then, as it does in a palace nothing ever happened to (docs/s1-index-drift.md). So what one misses
+  then, as it does in a palace nothing ever happened to (docs/s1-measured.md). So what one misses
   another one is asked for, before the first writes and flushes the graph it has, and only what both
   miss is lost.
 """

@@ -104,7 +104,7 @@ class Segment:
     def unreachable(self) -> tuple[str, ...]:
         """Return the ids with a live element that no search comes to, since no link leads there.
 
-        Replacing vectors can do that to a neighbour (chromadb 1.x, docs/s1-index-drift.md). Reads
+        Replacing vectors can do that to a neighbour (chromadb 1.x, docs/s1-measured.md). Reads
         the index whole; says nothing about a damaged one.
         """
         if self.header is None or self.findings or not len(self.records):
