@@ -20,6 +20,7 @@ from rich.table import Table
 from palace_lab.environments import catalog, locking, newest
 from palace_lab.environments.build import ensure
 from palace_lab.environments.inventory import Listing, list_environments, prune
+from palace_lab.environments.supplies import fetch_supplies
 from palace_lab.provision.uvtool import Progress
 
 
@@ -53,7 +54,11 @@ def list_command() -> None:
 @click.argument("releases", nargs=-1, metavar="[RELEASE]...")
 @click.option("--offline", is_flag=True, help="Use only what uv has in its cache.")
 def build_command(releases: tuple[str, ...], *, offline: bool) -> None:
-    """Build environments that are not built yet; without a name, one per format on disk."""
+    """Build environments that are not built yet; without a name, one per format on disk.
+
+    What trials install beside chromadb is fetched into uv's cache as well: from then on only what
+    pip installs needs a network.
+    """
     wanted = [catalog.resolve_release(text) for text in releases or catalog.QUICK_RELEASES]
     for release in dict.fromkeys(wanted):
         begun = time.monotonic()
@@ -64,6 +69,9 @@ def build_command(releases: tuple[str, ...], *, offline: bool) -> None:
             f"chromadb {release} on Python {environment.python_version}: {environment.directory} "
             f"({seconds:.1f} s)"
         )
+    if not offline:
+        with showing_progress() as progress:
+            fetch_supplies(environment.python, progress)
 
 
 @envs.command("prune")
