@@ -244,6 +244,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         (1000.002, 1000.0, 0.005, 0.002),  # its turn ends before that
         (1001.0, 999.9, 0.05, 0.0),  # it has not come back
         (999.0, 1000.0, 0.005, 0.0),  # its turn is over
+        (900001.0, 900000.0, 0.05, 0.0),  # it was left in a boot that lasted longer than this one
+        (900001.0, 1000.0, 900000.0, 0.05),  # no gap is so long
     ],
 )
 def test_others_let_the_one_pass_whose_turn_it_is(
@@ -274,6 +276,15 @@ def test_a_turn_lasts_four_times_its_first_change_and_a_second_at_most(
         gaps.append(turn.gap_s)
     assert ends == pytest.approx([0.05, 0.05, 0.18, 6.06])
     assert gaps == pytest.approx([0.005, 0.005, 0.0075, 0.05])  # a quarter of the first change
+
+
+def test_a_turn_of_an_earlier_boot_is_not_gone_on_with(tmp_path: Path, clock: list[float]) -> None:
+    lease = Lease(tmp_path)
+    with lease.exclusive() as state:
+        before = Turn(os.getpid(), 900001.0, 900000.0)
+        clock[0] += 0.01
+        turn = lease.turn(state.changed(turn=before))
+    assert turn.until_s == pytest.approx(clock[0] + 0.04)
 
 
 def test_a_state_from_before_gaps_were_written_is_read(tmp_path: Path) -> None:
@@ -315,6 +326,51 @@ def test_a_hold_of_a_reused_number_is_no_hold(tmp_path: Path) -> None:
         write_state(tmp_path, State(hold=Hold(owner, 3, 1e12), token=3), durable=False)
         with Lease(tmp_path, timeout_s=0.2).exclusive() as state:
             assert state.hold is None
+
+
+def test_a_hold_of_another_container_lasts_until_its_term(tmp_path: Path) -> None:
+    """Its owner has no number here, and lives all the same."""
+    (tmp_path / ".palace").mkdir()
+    here = Owner.current()
+    assert here.space.startswith("pid:[")
+    there = Owner(1 << 22, 1, here.boot, "pid:[1]")
+    for left_s, holder in ((60.0, there.pid), (-1.0, None)):
+        now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+        write_state(tmp_path, State(hold=Hold(there, 3, now_s + left_s), token=3), durable=False)
+        lease = Lease(tmp_path, timeout_s=0.2)
+        if holder is None:
+            with lease.exclusive():
+                continue
+        with pytest.raises(LeaseTimeoutError) as told, lease.exclusive():
+            pass
+        assert told.value.holder == holder
+
+
+IN_A_CONTAINER = """
+import sys
+from palace_store.lease import Lease
+with Lease(__import__("pathlib").Path(sys.argv[1])).hold(60):
+    print("holds", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_real_process_of_another_container_is_not_overtaken(tmp_path: Path) -> None:
+    apart = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*apart, "true"], capture_output=True, check=False, timeout=30).returncode:
+        pytest.skip("this user may not make a PID namespace")
+    with subprocess.Popen(
+        [*apart, sys.executable, "-c", IN_A_CONTAINER, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert says(holder) == "holds"
+        with pytest.raises(LeaseTimeoutError), Lease(tmp_path, timeout_s=0.2).exclusive():
+            pass
+        tell(holder)
+    with Lease(tmp_path, timeout_s=10).exclusive() as state:
+        assert state.hold is None
 
 
 # -- state ---------------------------------------------------------------------------------

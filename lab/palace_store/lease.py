@@ -110,7 +110,7 @@ class Lease:
         """Return the turn that a change which ends now begins, or goes on with."""
         now_s = _boot_clock_s()
         turn = state.turn
-        if turn is None or turn.pid != os.getpid() or now_s >= turn.until_s:
+        if turn is None or turn.pid != os.getpid() or not turn.left_s <= now_s < turn.until_s:
             length_s = min(_TURN_S_MAX, _TURN_TIMES * (now_s - self._taken_s))
             gap_s = min(max(_TURN_GAP * length_s, _TURN_GAP_S_MIN), _TURN_GAP_S_MAX)
             turn = Turn(os.getpid(), now_s + length_s, now_s, gap_s)
@@ -209,10 +209,10 @@ def _open(path: str) -> int:
 
 def _let_pass_s(state: State) -> float:
     """Return for how long a peer whose turn it is may still come back, in seconds."""
-    turn = state.turn
-    if turn is None or turn.pid == os.getpid():
-        return 0.0
-    return min(turn.until_s, turn.left_s + turn.gap_s) - _boot_clock_s()
+    turn, now_s = state.turn, _boot_clock_s()
+    if turn is None or turn.pid == os.getpid() or now_s < turn.left_s:
+        return 0.0  # of another boot, if it was left later than now
+    return min(turn.until_s, turn.left_s + min(turn.gap_s, _TURN_GAP_S_MAX)) - now_s
 
 
 def _try_lock(handle: int, how: int) -> bool:

@@ -36,15 +36,22 @@ class Owner:
     pid: int
     started: int  # clock ticks since boot, from /proc/PID/stat
     boot: str
+    space: str = ""  # the PID namespace its number is of; "" where nobody noted it
 
     @classmethod
     def current(cls) -> Owner:
         """Return this process."""
-        return cls(os.getpid(), _start_ticks(os.getpid()) or 0, boot_id())
+        return cls(os.getpid(), _start_ticks(os.getpid()) or 0, boot_id(), pid_space())
 
     def alive(self) -> bool:
-        """Tell whether that very process still exists (stopped counts as alive)."""
-        return self.boot == boot_id() and _start_ticks(self.pid) == self.started
+        """Tell whether that very process still exists (stopped counts as alive).
+
+        One of another container cannot be seen from here, so it counts as alive.
+        """
+        if self.boot != boot_id():
+            return False
+        elsewhere = self.space not in ("", pid_space())
+        return elsewhere or _start_ticks(self.pid) == self.started
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,14 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+def pid_space() -> str:
+    """Return which PID namespace this process is in, "" where the kernel does not say."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
 def _start_ticks(pid: int) -> int | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -165,7 +180,10 @@ def _parsed(text: bytes) -> State:
         owner = hold["owner"]
         hold = Hold(
             Owner(
-                _typed(owner["pid"], int), _typed(owner["started"], int), _typed(owner["boot"], str)
+                _typed(owner["pid"], int),
+                _typed(owner["started"], int),
+                _typed(owner["boot"], str),
+                _typed(owner.get("space", ""), str),
             ),
             _typed(hold["token"], int),
             _typed(hold["expires_s"], float),
