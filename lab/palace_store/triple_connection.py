@@ -2,6 +2,7 @@
 
 * Any thread of the process may call; callers take turns, each for a bounded time. After a fork
   the connection is refused, because SQLite does not survive one.
+* A file that was removed or replaced meanwhile is opened anew before a call, never written on into.
 * Reads and writes are tried again as `Patience` allows; a write is one transaction.
 * A clean end folds the log into the file. The handler for SIGTERM is opt-in.
 """
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
+from palace_store.open_file import OpenFile, damage_told
 from palace_store.sqlite_lock import PalaceLockedError, transaction
 from palace_store.triple_file import GraphFile, KnowledgeError
 
@@ -36,6 +38,7 @@ class GraphConnection:
         self._pid = os.getpid()
         self._previous: Callable[[int, FrameType | None], object] | int | None = None
         self._db: sqlite3.Connection | None = file.open(on_locked)
+        self._opened = OpenFile(file.path)
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in one transaction; it may be run several times, so it must only use it."""
@@ -56,10 +59,12 @@ class GraphConnection:
         """Fold the log into the file as far as peers allow, and close; twice does no harm."""
         if self._db is None or self._pid != os.getpid():
             return
-        with self._turn() as db:
-            self.file.fold(db)
-            db.close()
-            self._db = None
+        with self._alone():
+            if self._db is not None:  # no other thread was faster
+                if not self._opened.gone():
+                    self.file.fold(self._db)
+                self._db.close()
+                self._db = None
         atexit.unregister(self.close)
         main = threading.current_thread() is threading.main_thread()
         if main and signal.getsignal(signal.SIGTERM) == self._on_sigterm:
@@ -109,8 +114,23 @@ class GraphConnection:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
+    def _current(self) -> sqlite3.Connection:
+        """Return the connection to the file that is at the path now."""
+        if self._db is None:
+            raise KnowledgeError(f"the store of {self.file.path} is closed: open a new TripleStore")
+        if self._opened.gone():
+            before, self._db = self._db, self.file.open(self.on_locked)
+            self._opened = OpenFile(self.file.path)
+            before.close()
+        return self._db
+
     @contextmanager
     def _turn(self) -> Iterator[sqlite3.Connection]:
+        with self._alone(), damage_told(self.file.path, KnowledgeError):
+            yield self._current()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         if self._pid != os.getpid():
             raise KnowledgeError(
                 f"this store of {self.file.path} was opened by process {self._pid}, before a fork: "
@@ -127,11 +147,7 @@ class GraphConnection:
             )
         self._inside = threading.get_ident()
         try:
-            if self._db is None:
-                raise KnowledgeError(
-                    f"the store of {self.file.path} is closed: open a new TripleStore"
-                )
-            yield self._db
+            yield
         finally:
             self._inside = 0
             self._gate.release()

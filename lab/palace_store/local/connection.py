@@ -5,6 +5,7 @@
   bounded and jittered backoff, while another process is in the way. `transaction` is the same for
   a block, which cannot be run again, so only its beginning is. Whatever goes wrong in either, no
   transaction stays open.
+* A file that was removed or replaced meanwhile is opened anew before a call, never written on into.
 * With its fixes switched off it is what S4 reported: a connection for each user of the file, bound
   to the thread that opened it, implicit transactions that an exception leaves open, one wait of
   5 s, a rollback journal, a schema changed statement by statement.
@@ -26,6 +27,7 @@ from palace_store.errors import ForkedStoreError
 from palace_store.fixes import Fixes
 from palace_store.local import schema
 from palace_store.local.schema import MemoryFileError
+from palace_store.open_file import OpenFile, damage_told
 from palace_store.sqlite_lock import (
     BACKOFF_FIRST_S,
     BACKOFF_MAX_S,
@@ -89,6 +91,7 @@ class LocalConnection:
         self._depth = 0  # of transactions of the thread that holds the lock
         self._pid = os.getpid()
         self._db: sqlite3.Connection | None = self._open()
+        self._opened = OpenFile(self.path)
 
     def for_sync(self) -> LocalConnection:
         """Return what the sync engine is to use: this very connection, or one of its own."""
@@ -133,9 +136,10 @@ class LocalConnection:
         """Close; twice does no harm. The last to close a file folds its log."""
         if self._db is None or self._pid != os.getpid():
             return
-        with self._turn() as db:
-            db.close()
-            self._db = None
+        with self._alone():
+            if self._db is not None:  # no other thread was faster
+                self._db.close()
+                self._db = None
 
     def _transaction(self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
         self._depth += 1
@@ -155,8 +159,23 @@ class LocalConnection:
         elif not db.in_transaction:  # as sqlite3 does by itself: one that was left open goes on
             db.execute("BEGIN")
 
+    def _current(self) -> sqlite3.Connection:
+        """Return a connection to the file at the path; a transaction keeps the one it has."""
+        if self._db is None:
+            raise MemoryFileError(f"the store of {self.path} is closed: open a new LocalStore")
+        if not self._db.in_transaction and self._opened.gone():
+            before, self._db = self._db, self._open()
+            self._opened = OpenFile(self.path)
+            before.close()
+        return self._db
+
     @contextmanager
     def _turn(self) -> Iterator[sqlite3.Connection]:
+        with self._alone(), damage_told(self.path, MemoryFileError):
+            yield self._current()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         if self._pid != os.getpid():
             raise ForkedStoreError(
                 f"this store of {self.path} was opened by process {self._pid}, before a fork: "
@@ -170,9 +189,7 @@ class LocalConnection:
                 f"{wait_s:.2f} s; nothing was written: try again"
             )
         try:
-            if self._db is None:
-                raise MemoryFileError(f"the store of {self.path} is closed: open a new LocalStore")
-            yield self._db
+            yield
         finally:
             self._lock.release()
 
