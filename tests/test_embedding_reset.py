@@ -145,6 +145,58 @@ def test_others_read_and_write_while_it_goes_on(bench: Bench) -> None:
         assert later.do("vectors") == {B: 12}
 
 
+def test_what_is_written_at_its_last_batch_is_not_lost(bench: Bench) -> None:
+    """Only the round in which all others are kept waiting sees it."""
+    palace = bench.copied(filled(bench))
+    with worker(bench, palace, A) as old, worker(bench, palace, B) as new:
+        new.begin("reset", batch=20, pauses=True)
+        assert new.answer() == "between batches"
+        assert old.do("add", texts=["at the last moment"]) == [True]
+        old.do("delete", texts=TEXTS[:1])
+        new.worker.send({"do": "go", "args": {}})
+        assert new.answer()[1] == 13
+        assert new.do("search", text="at the last moment", n=1)[0][0] == "at the last moment"
+        assert new.do("vectors") == {B: 12}
+
+
+def test_the_settings_of_an_index_stay(bench: Bench) -> None:
+    palace = bench.directory / "configured"
+    with worker(bench, palace, A) as new:
+        new.do("configured", space="cosine")
+        before = new.do("settings")
+        assert new.do("longer", text="one") == pytest.approx(0, abs=1e-5)
+        assert new.do("reset") == ["", 2]
+        assert new.do("longer", text="one") == pytest.approx(0, abs=1e-5)
+        after = new.do("settings")
+        after["metadata"].pop("embedding")
+        assert after == {"metadata": {}} | before | {"metadata": before["metadata"] or {}}
+
+
+def test_a_reset_does_not_go_on_with_what_was_made_for_another_collection(bench: Bench) -> None:
+    palace = bench.directory / "anew"
+    with worker(bench, palace, A) as old:
+        old.do("configured", space="cosine")
+    with worker(bench, palace, B) as cut:
+        cut.begin("reset", batch=1, pauses=True)
+        assert cut.answer() == "between batches"
+        cut.worker.kill()
+    with worker(bench, palace, B) as new:
+        new.do("drop")
+        new.do("configured", space="l2")
+        assert new.do("reset")[1] == 2
+        assert new.do("longer", text="one") == pytest.approx(4, abs=1e-4)
+        assert new.do("collections") == ["texts"]
+
+
+def test_a_name_that_ends_in_a_dot_where_it_is_cut(bench: Bench) -> None:
+    palace, name = bench.directory / "dotted", "a" * 39 + ".bcd"
+    with worker(bench, palace, A, collection=name) as old:
+        old.do("add", texts=TEXTS[:3])
+    with worker(bench, palace, B, collection=name) as new:
+        assert new.do("reset")[1] == 3
+        assert new.do("collections") == [name]
+
+
 def test_it_may_change_the_dimension(bench: Bench) -> None:
     palace = bench.copied(filled(bench))
     with worker(bench, palace, B, dimension=96) as wide:
@@ -172,6 +224,8 @@ def test_a_reset_of_nothing_is_refused(bench: Bench) -> None:
     with worker(bench, empty, A) as old:
         assert "there is no collection 'texts'" in old.refused("reset").text
         assert old.refused("reset", batch=0).name == "PalaceInputError"
+        for term_s in (-1, 0, "x", True):
+            assert old.refused("reset", term_s=term_s).name == "PalaceInputError"
 
 
 def test_row_by_row_a_death_leaves_vectors_of_two_models(bench: Bench) -> None:

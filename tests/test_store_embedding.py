@@ -132,3 +132,22 @@ def test_a_model_that_makes_too_few_vectors_is_refused() -> None:
     assert vectors_of(Lazy(), {"one": "a text"}).keys() == {"one"}
     with pytest.raises(PalaceInputError, match="of 2 texts"):
         vectors_of(Lazy(), {"one": "a text", "two": "another"})
+
+
+def test_a_model_that_makes_rows_of_different_lengths_is_refused() -> None:
+    class Ragged:
+        identity = HashEmbedder("m", 2).identity
+
+        def embed(self, texts: Any) -> Any:
+            return [[1.0] * (2 + number) for number, _ in enumerate(texts)]
+
+    with pytest.raises(PalaceInputError, match="rows of different lengths"):
+        vectors_of(Ragged(), {"one": "a text", "two": "another"})
+
+
+def test_what_makes_no_vectors_is_no_embedder() -> None:
+    class Mute:
+        identity = HashEmbedder("m", 2).identity
+
+    with pytest.raises(PalaceInputError, match="it has no `embed`"):
+        check_embedder(Mute())  # type: ignore[arg-type]  # the point

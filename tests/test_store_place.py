@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,8 +49,8 @@ def test_what_can_be_no_palace_is_refused(tmp_path: Path, kind: str, how: str) -
     assert (tmp_path / "file").read_bytes() == GARBAGE
 
 
-@pytest.mark.parametrize("path", ["", "a\0b"])
-def test_what_is_no_path_is_refused(path: str) -> None:
+@pytest.mark.parametrize("path", ["", "a\0b", "a\ud800b", None, 5, b"bytes"])
+def test_what_is_no_path_is_refused(path: Any) -> None:
     with pytest.raises(PalaceInputError, match="cannot be the path of a palace: name a folder"):
         place_of(path)
     with pytest.raises(PalaceInputError, match="cannot be the path of a palace"):

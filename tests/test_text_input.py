@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palace_store.embedding import HashEmbedder
+from palace_store.embedding import HashEmbedder, Identity
 from palace_store.embedding_config import Configuration, read_configuration, write_configuration
 from palace_store.errors import OtherModelError, PalaceInputError
 from palace_store.text_input import RESERVED, Content, check_contents
@@ -100,6 +101,34 @@ def test_a_change_is_noticed_and_so_is_its_end(tmp_path: Path) -> None:
         assert (caught.value.ours, caught.value.recorded) == (str(OLD), str(NEW))
     write_configuration(path, OLD)
     ours.refuse_changed()
+
+
+def test_a_change_that_keeps_size_and_times_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "embedding.json"
+    one, other = HashEmbedder("one").identity, HashEmbedder("two").identity
+    write_configuration(path, one)
+    ours, before = Configuration(path, one), path.stat()
+    ours.refuse_changed()
+    path.write_text(path.read_text().replace('"one"', '"two"'))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(OtherModelError) as caught:
+        ours.refuse_changed()
+    assert caught.value.recorded == str(other)
+
+
+def test_two_models_that_read_alike_are_told_by_their_fields(tmp_path: Path) -> None:
+    path = tmp_path / "embedding.json"
+    one = Identity("hf", "org/m", 8, normalised=True, revision="")
+    other = Identity("hf/org", "m", 8, normalised=True, revision="")
+    assert str(one) == str(other)
+    write_configuration(path, other)
+    with pytest.raises(OtherModelError, match=r'"provider":"hf/org".* was started with .*"hf"'):
+        Configuration(path, one).refuse_changed()
+
+
+def test_a_row_of_another_program_is_read_as_far_as_it_goes() -> None:
+    row = {"start_line": "12-20", "source_file": "a.md", "wing": "w"}
+    assert Content.of_row("text", row) == Content("text", "default", "a.md", 0, {"wing": "w"})
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"model": "m"}', b"\xff", b" " * 100_000])

@@ -55,6 +55,20 @@ def test_a_content_is_one_row_wherever_it_is_told_again(place: Bench) -> None:
         assert [TEXTS[0], "default", "", 7, {}] in rows
 
 
+def test_of_one_content_twice_in_a_call_the_first_is_stored(place: Bench) -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    with workers(place, A) as (one,):
+        told = one.do(
+            "contents",
+            contents=[
+                {"text": composed, "metadata": {"told": 1}},
+                {"text": apart, "metadata": {"told": 2}},
+            ],
+        )
+        assert told == [True, False]
+        assert one.do("get") == [[composed, "default", "", 0, {"told": 1}]]
+
+
 def test_a_text_is_found_by_its_words_and_deleted_by_its_id(place: Bench) -> None:
     with workers(place, A) as (one,):
         assert one.do("search", text="nothing is there yet") == []
@@ -142,6 +156,7 @@ def test_a_row_of_the_low_level_store_is_no_neighbour(place: Bench) -> None:
         one.do("low_level", names=["no text"], documents=False)
         assert "has no text that a model could embed" in one.refused("reset").text
         assert one.do("count") == 14
+        assert one.do("collections") == ["texts"]  # nothing is left of it
 
 
 @pytest.mark.parametrize("on", [True, False], ids=["on", "off"])

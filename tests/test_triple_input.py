@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -97,15 +98,26 @@ def test_a_date_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 def test_other_bad_requests_are_refused(tmp_path: Path) -> None:
     with TripleStore(tmp_path) as store:
-        for rows in (["spo"], [("s", "p")], [("s", "p", "o", "2024-01-01", "x", "k", "more")]):
+        wrong: list[Any] = [
+            ["spo"],
+            [("s", "p")],
+            [("s", "p", "o", "2024-01-01", "x", "k", "more")],
+        ]
+        wrong += [[{"s", "p", "o"}], [{"s": 1, "p": 2, "o": 3}], [5], [None], [b"spo"]]
+        for rows in wrong:
             with pytest.raises(BadTripleError, match="is no triple"):
-                store.add_many(rows)  # type: ignore[arg-type]  # the point
+                store.add_many(rows)
+        for no_list in (None, 5, "spo", {"a": 1}):
+            with pytest.raises(BadTripleError, match="is no list of triples"):
+                store.add_many(no_list)  # type: ignore[arg-type]  # the point
         with pytest.raises(BadTripleError, match="add them in parts"):
             store.add_many(("s", "p", str(n)) for n in range(MANY_MAX + 1))
         with pytest.raises(BadTripleError, match="direction 'up' is unknown"):
             store.query("s", direction="up")  # type: ignore[arg-type]  # the point
+        with pytest.raises(BadTripleError, match="is unknown"):
+            store.query("s", direction=["in"])  # type: ignore[arg-type]  # the point
         assert store.add_many([]) == []
         assert store.count() == 0
-    for scale in (0, -1, float("nan"), float("inf")):
+    for scale in (0, -1, float("nan"), float("inf"), 1e9, "x"):
         with pytest.raises(ValueError, match="time_scale"):
-            TripleStore(tmp_path, time_scale=scale)
+            TripleStore(tmp_path, time_scale=scale)  # type: ignore[arg-type]  # the point

@@ -16,6 +16,15 @@ from palace_store.client import Client, existing, names_of
 
 #: In the metadata of a collection that is made aside, or was replaced: the name it is about.
 ASIDE_FOR = "aside_for"
+#: What 1.x keeps of an index in a collection's configuration; the same in metadata, and by default.
+_INDEX = {
+    "space": ("hnsw:space", "l2"),
+    "ef_construction": ("hnsw:construction_ef", 100),
+    "ef_search": ("hnsw:search_ef", 100),
+    "max_neighbors": ("hnsw:M", 16),
+    "resize_factor": ("hnsw:resize_factor", 1.2),
+    "sync_threshold": ("hnsw:sync_threshold", 1000),
+}
 _RENAME = "UPDATE collections SET name = ? WHERE id = (SELECT id FROM named WHERE name = ?)"
 
 
@@ -39,6 +48,20 @@ def label(connection: sqlite3.Connection, name: str, labels: Mapping[str, str]) 
             "SELECT id, ?, ? FROM named WHERE name = ?",
             (key, value, name),
         )
+
+
+def settings_of(collection: Any) -> dict[str, Any]:
+    """Return what `create_collection` has to be given for another collection to be like this one.
+
+    From 1.0 on the settings of an index may be in a configuration beside the metadata; it is left
+    out where the metadata alone says the same, as it does in 0.x and in our own collections.
+    """
+    metadata = dict(collection.metadata or {})
+    index = (getattr(collection, "configuration_json", None) or {}).get("hnsw") or {}
+    said = {name: metadata.get(*where) for name, where in _INDEX.items()}
+    if all(index.get(name, value) == value for name, value in said.items()):
+        return {"metadata": metadata}
+    return {"metadata": metadata, "configuration": {"hnsw": index}}
 
 
 def collections_aside(client: Client, name: str) -> list[str]:

@@ -90,6 +90,12 @@ class Identity:
             ) from None
 
 
+def told_apart(one: Identity, other: Identity) -> tuple[str, str]:
+    """Return a text of each; of two that would read alike, all of their fields."""
+    alike = str(one) == str(other)
+    return (one.word(), other.word()) if alike else (str(one), str(other))
+
+
 class Embedder(Protocol):
     """A model: what it is, and what it makes of texts."""
 
@@ -108,6 +114,11 @@ def check_embedder(embedder: Embedder) -> Embedder:
             f"{embedder!r:.80} is no embedder: it has no `identity` that says which model it is; "
             "pass one that has, such as `HashEmbedder()`"
         )
+    if not callable(getattr(embedder, "embed", None)):
+        raise PalaceInputError(
+            f"{embedder!r:.80} is no embedder: it has no `embed` that makes vectors of texts; pass "
+            "one that has, such as `HashEmbedder()`"
+        )
     return embedder
 
 
@@ -118,7 +129,13 @@ def vectors_of(embedder: Embedder, texts: Mapping[str, str]) -> dict[str, list[f
     """
     if not texts:
         return {}
-    made = np.asarray(embedder.embed(list(texts.values())))
+    answer = embedder.embed(list(texts.values()))
+    try:
+        made = np.asarray(answer)
+    except ValueError as error:
+        raise PalaceInputError(
+            f"{embedder.identity} made rows of different lengths ({error}); nothing was written"
+        ) from None
     if made.shape != (len(texts), embedder.identity.dimension):
         raise PalaceInputError(
             f"{embedder.identity} made an array of shape {made.shape} of {len(texts)} texts; "

@@ -11,7 +11,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from palace_store.embedding import HashEmbedder, Identity
+from palace_store.embedding import HashEmbedder, Identity, told_apart
 from palace_store.errors import OtherModelError, PalaceInputError
 from palace_store.shell import DIMENSION, MODEL
 
@@ -72,31 +72,23 @@ def write_configuration(path: Path | str, identity: Identity) -> None:
 
 
 class Configuration:
-    """The configuration as one process uses it; reads the file again only when it has changed."""
+    """The configuration as one process uses it.
+
+    The file is read each time: `cp -p` and installers set its times as they like.
+    """
 
     def __init__(self, path: Path | str, ours: Identity) -> None:
         self._path = Path(path)
         self._ours = ours
-        self._seen: tuple[int, int, int] | None = None
 
     def refuse_changed(self) -> None:
         """Raise `OtherModelError`, naming both, if another model is configured by now."""
-        seen = self._stamp()
-        if seen is not None and seen == self._seen:
-            return
         configured = read_configuration(self._path)
         if configured != self._ours:
+            theirs, ours = told_apart(configured, self._ours)
             raise OtherModelError(
-                f"{self._path} configures {configured} by now, but this process was started with "
-                f"{self._ours}; nothing was changed: restart this process",
+                f"{self._path} configures {theirs} by now, but this process was started with "
+                f"{ours}; nothing was changed: restart this process",
                 ours=str(self._ours),
                 recorded=str(configured),
             )
-        self._seen = seen
-
-    def _stamp(self) -> tuple[int, int, int] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_size, status.st_mtime_ns

@@ -5,8 +5,8 @@ Rules:
   so that a copy of the palace says it, too; each row says which model made its vector.
 - Compared is the whole identity. The dimension alone, which chromadb compares, is the same in the
   report: two models of 384 dimensions each.
-- A collection with drawers that records no model may hold vectors of any: nobody is let in but a
-  reset, which embeds all of it anew.
+- A collection that records no model may hold vectors of any, and be given some while one looks:
+  nobody is let in but a reset, which embeds all of it anew. An empty one is no exception.
 - Who is refused is told how to make that reset: by the command that is to be pasted where it can
   make the model, else by the name of the function.
 """
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from palace_store.embedding import HashEmbedder, Identity
+from palace_store.embedding import HashEmbedder, Identity, told_apart
 from palace_store.errors import OtherModelError, PalaceInputError
 from palace_store.shell import DIMENSION
 from palace_store.text_input import EMBEDDING
@@ -62,8 +62,9 @@ def refuse_other(collection: Any | None, ours: Identity, name: str, palace: Path
             recorded="",
         )
     if not same(ours, found):
+        theirs, mine = told_apart(found, ours)
         raise OtherModelError(
-            f"collection {name!r} has vectors of {found}, but this process embeds with {ours}; "
+            f"collection {name!r} has vectors of {theirs}, but this process embeds with {mine}; "
             "nothing was changed: use that model, or give the collection to this one by "
             f"{reset_call(palace, name, ours)}",
             ours=str(ours),
@@ -89,12 +90,12 @@ def refuse_mixed_rows(
         if word == ours.word():
             continue
         try:
-            other = str(Identity.parse(str(word)))
+            other, mine = told_apart(Identity.parse(str(word)), ours)
         except PalaceInputError:
-            other = ""
+            other, mine = "", str(ours)
         raise OtherModelError(
             f"drawer {drawer!r} was written with {other or 'a model nobody recorded'} into the "
-            f"collection {name!r} of {ours}, so distances say nothing; nothing was changed: embed "
+            f"collection {name!r} of {mine}, so distances say nothing; nothing was changed: embed "
             f"the collection anew by {reset_call(palace, name, ours)}",
             ours=str(ours),
             recorded=other,

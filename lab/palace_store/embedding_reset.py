@@ -25,8 +25,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from palace_store import collection_exchange as exchange
 from palace_store.client import Client, existing, in_parts, present
-from palace_store.collection_exchange import ASIDE_FOR, collections_aside, exchange, label
 from palace_store.embedding import Identity, vectors_of
 from palace_store.embedding_gate import recorded
 from palace_store.errors import PalaceInputError, SingleWriterError
@@ -68,6 +68,8 @@ def reset_embedding(
     """
     if type(batch) is not int or batch < 1:
         raise PalaceInputError(f"batch is a number of texts from 1 on, not {batch!r}")
+    if isinstance(term_s, bool) or not isinstance(term_s, int | float) or not term_s > 0:
+        raise PalaceInputError(f"term_s is a number of seconds above 0, not {term_s!r:.80}")
     store.prepare_to_write()
     with _alone(store):
         job = _Job(store, batch, on_batch)
@@ -99,8 +101,10 @@ class _Job:
         self._batch = batch
         self._on_batch = on_batch
         digest = hashlib.sha256(f"{self._name}\0{store.identity.word()}".encode()).hexdigest()
-        self._new = f"{self._name[:40]}.{digest[:12]}.new"
-        self._old = f"{self._name[:40]}.{digest[:12]}.old"
+        stem = self._name[:40].rstrip(".")  # chromadb refuses two dots in a row
+        self._new = f"{stem}.{digest[:12]}.new"
+        self._old = f"{stem}.{digest[:12]}.old"
+        self._made = False  # what is aside was begun by this very reset
 
     def aside(self, term_s: float) -> Reset:
         """Embed aside, then exchange the collections at once."""
@@ -110,11 +114,15 @@ class _Job:
             self._delete(lambda _: True)
             return Reset(str(before), 0)
         embedded = 0
-        for _ in range(_ROUNDS_MAX):
-            done = self._round()
-            embedded += done
-            if done <= self._batch:
-                break
+        try:
+            for _ in range(_ROUNDS_MAX):
+                done = self._round()
+                embedded += done
+                if done <= self._batch:
+                    break
+        except PalaceInputError:
+            self._delete(lambda _: self._made)
+            raise
         with self._session.hold(term_s):
             embedded += self._round(quietly=True)
             self._exchange()
@@ -129,7 +137,7 @@ class _Job:
             self._embed_into(self._name, self._rows(self._name, part))
             self._after_batch()
         with self._session.apart(changes=True), database(self._session.palace) as connection:
-            label(connection, self._name, self._store.labelled({}))
+            exchange.label(connection, self._name, self._store.labelled({}))
         return Reset("" if before is None else str(before), len(ids))
 
     def _round(self, *, quietly: bool = False) -> int:
@@ -179,10 +187,8 @@ class _Job:
                     f"drawer {each!r} of {name!r} has no text that a model could embed; nothing "
                     "was changed: delete it, or move it to a collection of its own"
                 )
-            rows[each] = (
-                text,
-                {key: value for key, value in (row or {}).items() if key != EMBEDDING},
-            )
+            kept = {key: value for key, value in (row or {}).items() if key != EMBEDDING}
+            rows[each] = (text, kept)
         return rows
 
     def _embed_into(self, name: str, rows: dict[str, tuple[str, dict[str, Any]]]) -> None:
@@ -201,25 +207,27 @@ class _Job:
 
     def _make_aside(self) -> None:
         with self._session.reading(None) as client:
-            if existing(client, self._new) is not None:
+            there = existing(client, self._new)
+            wanted = exchange.settings_of(_there(client, self._name))
+            labels = {exchange.ASIDE_FOR: self._name}
+            wanted["metadata"] = {**self._store.labelled(wanted["metadata"]), **labels}
+            if there is not None and exchange.settings_of(there) == wanted:
                 return
-            settings = _there(client, self._name).metadata or {}
         with self._session.changing(self._new) as client:
-            client.create_collection(
-                self._new,
-                metadata={**self._store.labelled(settings), ASIDE_FOR: self._name},
-                embedding_function=None,
-            )
+            if existing(client, self._new) is not None:
+                client.delete_collection(self._new)  # the one it is to replace was made anew
+            client.create_collection(self._new, **wanted, embedding_function=None)
+            self._made = True
 
     def _exchange(self) -> None:
         """Let the new collection take the old one's place."""
         with self._session.apart(changes=True), database(self._session.palace) as connection:
-            exchange(connection, self._name, new=self._new, old=self._old)
+            exchange.exchange(connection, self._name, new=self._new, old=self._old)
 
     def _delete(self, which: Callable[[str], bool]) -> None:
         """Delete what resets of this collection have left behind."""
         with self._session.reading(None) as client:
-            left = [name for name in collections_aside(client, self._name) if which(name)]
+            left = [name for name in exchange.collections_aside(client, self._name) if which(name)]
         for name in left:
             with self._session.changing(name) as client:
                 if existing(client, name) is not None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ class Lease:
         self._directory = palace / DIRECTORY
         self._file = str(self._directory / _FILE)
         self._turnstile = str(self._directory / _TURNSTILE)
-        self.timeout_s = timeout_s
+        self.timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         self._token: int | None = None  # of our own hold
         self._taken_s = 0.0  # when the palace was taken for the operation under way
         self._turn_until_s = 0.0
@@ -179,8 +180,7 @@ class Lease:
                 fcntl.flock(handle, fcntl.LOCK_UN)
             if waited_s >= self.timeout_s:
                 raise self.timed_out(holder or _locked_by(handle))
-            jittered_s = random.uniform(pause_s / 2, pause_s)  # noqa: S311  (jitter, no secret)
-            time.sleep(max(passing_s, jittered_s))
+            time.sleep(max(passing_s, random.uniform(pause_s / 2, pause_s)))  # noqa: S311  (jitter)
             pause_s = max(pause_s * 0.7, _PAUSE_S_MIN)
             if waited_s > _LONG_WAIT_S:
                 pause_s = _LONG_PAUSE_S

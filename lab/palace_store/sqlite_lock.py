@@ -23,7 +23,7 @@ from itertools import count
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from palace_store.errors import PalaceError
+from palace_store.errors import PalaceError, PalaceInputError
 
 T = TypeVar("T")
 Effect = Literal["none", "unknown"]
@@ -36,6 +36,7 @@ _LOCK_TEXTS = ("database is locked", "locking protocol")
 BACKOFF_FIRST_S = 0.02
 BACKOFF_MAX_S = 1.0
 SETUP_ATTEMPTS_MAX = 1_000_000  # a first opener is bounded by its seconds alone
+TIME_SCALE_MAX = 1000.0  # our choice: 60 s become 17 hours
 SETUP_BACKOFF_MAX_S = 0.1  # several first openers stand in line for the same short work
 #: Python runs no handler of a signal while SQLite waits, so SQLite never waits longer than this.
 _SLICE_MS = 1000
@@ -50,6 +51,14 @@ class PalaceLockedError(PalaceError, sqlite3.OperationalError):
     def __init__(self, message: str, effect: Effect = "none") -> None:
         super().__init__(message)
         self.effect: Effect = effect
+
+
+def check_time_scale(time_scale: float) -> None:
+    """Refuse a factor of all time-outs that SQLite and Python could not wait for."""
+    if not isinstance(time_scale, int | float) or not 0 < time_scale <= TIME_SCALE_MAX:
+        raise PalaceInputError(
+            f"time_scale is {time_scale!r:.80}: pass a number above 0, {TIME_SCALE_MAX:g} at most"
+        )
 
 
 def is_lock_error(error: BaseException) -> bool:

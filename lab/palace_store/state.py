@@ -109,12 +109,21 @@ EVERYTHING = "*"
 def place_of(palace: Path | str) -> Path:
     """Return the path of a palace, the same wherever the process or a link goes.
 
-    Raises `PalaceInputError` for one that is empty or holds NUL.
+    Raises `PalaceInputError` for one that is empty, holds NUL, or is not UTF-8.
     """
-    text = os.fspath(palace)
-    if not text or "\0" in text:
-        raise PalaceInputError(f"{text[:200]!r} cannot be the path of a palace: name a folder")
+    text = os.fsdecode(palace) if isinstance(palace, str | os.PathLike) else ""
+    if not text or "\0" in text or not _is_unicode(text):
+        raise PalaceInputError(f"{palace!r:.200} cannot be the path of a palace: name a folder")
     return Path(os.path.realpath(text))
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text can be written down; chromadb and SQLite open no path that cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def names(noted: tuple[str, ...], collection: str) -> bool:

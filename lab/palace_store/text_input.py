@@ -51,12 +51,15 @@ class Content:
 
     @classmethod
     def of_row(cls, text: str, row: Mapping[str, Any]) -> Content:
-        """Return the content a drawer was made of, from what is stored of it."""
+        """Return the content a drawer was made of, from what is stored of it.
+
+        A start line that another program wrote as something else than a whole number is 0.
+        """
         return cls(
             text,
             str(row.get(NAMESPACE, "default")),
             str(row.get(SOURCE_FILE, "")),
-            int(row.get(START_LINE, 0)),
+            line if type(line := row.get(START_LINE, 0)) is int else 0,
             {name: value for name, value in row.items() if name not in RESERVED},
         )
 

@@ -130,7 +130,9 @@ class TextStore:
         Raises `OtherModelError`, before any effect, where the collection is another model's.
         """
         given = check_contents(contents)
-        wanted = {each.id: each for each in given}
+        wanted: dict[str, Content] = {}
+        for each in given:
+            wanted.setdefault(each.id, each)
         self.prepare_to_write()
         with self.session.reading(self.collection) as client:
             there = self._there(client, list(wanted))

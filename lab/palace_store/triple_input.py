@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import NamedTuple
@@ -61,14 +60,14 @@ class NewTriple(NamedTuple):
     key: str | None = None
 
     @classmethod
-    def of(cls, value: Sequence[str | None]) -> NewTriple:
-        """Return the fact the sequence spells, checked, or raise `BadTripleError`."""
+    def of(cls, value: object) -> NewTriple:
+        """Return the fact a list or tuple spells, checked, or raise `BadTripleError`."""
         least, most = 3, len(cls._fields)
-        if isinstance(value, str) or not least <= len(value) <= most:
+        if not isinstance(value, list | tuple) or not least <= len(value) <= most:
             raise BadTripleError(
                 f"{value!r:.80} is no triple: pass (subject, predicate, object) or a NewTriple"
             )
-        return cls(*value).checked()  # type: ignore[arg-type]  # `checked` looks at each of them
+        return cls(*value).checked()
 
     def checked(self) -> NewTriple:
         """Return the fact as it will be stored, or raise `BadTripleError`."""

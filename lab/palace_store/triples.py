@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 from typing import Literal, final
 
 from palace_store.fixes import Fixes
-from palace_store.sqlite_lock import PalaceLockedError
+from palace_store.sqlite_lock import PalaceLockedError, check_time_scale
 from palace_store.state import place_of
 from palace_store.triple_connection import GraphConnection
 from palace_store.triple_file import LOG_BYTES_MAX, GraphFile, KnowledgeError
@@ -89,8 +89,7 @@ class TripleStore:
         log_bytes_max: int = LOG_BYTES_MAX,
         on_locked: Callable[[], None] | None = None,
     ) -> None:
-        if not 0 < time_scale < float("inf"):
-            raise ValueError(f"time_scale is {time_scale}: pass a finite number above 0")
+        check_time_scale(time_scale)
         self.fixes = Fixes.all() if fixes is None else fixes
         self.on_read: Callable[[], None] | None = None
         rng = random.Random(seed)  # noqa: S311  (jitter, no secret)
@@ -124,6 +123,8 @@ class TripleStore:
 
     def add_many(self, triples: Iterable[NewTriple | tuple[str, str, str]]) -> list[int]:
         """Add all of the facts or none of them, in one transaction; at most `MANY_MAX`."""
+        if not isinstance(triples, Iterable) or isinstance(triples, str | bytes | Mapping):
+            raise BadTripleError(f"{triples!r:.80} is no list of triples: pass a list")
         new = [NewTriple.of(triple) for triple in islice(triples, MANY_MAX + 1)]
         if len(new) > MANY_MAX:
             raise BadTripleError(f"more than {MANY_MAX} triples in one call: add them in parts")
@@ -164,7 +165,7 @@ class TripleStore:
 
         With `as_of` only those that held at that moment, else all, ended ones too; by id.
         """
-        if direction not in _WHERE:
+        if not isinstance(direction, str) or direction not in _WHERE:
             raise BadTripleError(f"direction {direction!r} is unknown: pass 'in', 'out' or 'both'")
         where = f" WHERE {_WHERE[direction]}"
         values = {"entity": text("entity", entity)}

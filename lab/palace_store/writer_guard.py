@@ -6,6 +6,7 @@ knows nothing of models, so it lets the next process write with another one.
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,12 +23,13 @@ class WriterGuard:
     def __init__(self, palace: Path) -> None:
         self._path = palace / DIRECTORY / _FILE
         self._held: ExitStack | None = None
+        self._turn = threading.Lock()
 
     def take(self) -> None:
         """Become the writer, or raise `SingleWriterError` at once if another process is."""
-        if self._held is not None:
-            return
-        with ExitStack() as stack:
+        with self._turn, ExitStack() as stack:
+            if self._held is not None:
+                return
             try:
                 stack.enter_context(lock_file(self._path))
             except BlockingIOError:

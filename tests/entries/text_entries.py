@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import chromadb
 import numpy as np
 from numpy.typing import NDArray
 from store_entries import obey
 
 from palace_lab.processes.wire import Channel
 from palace_store.anatomy import survey
+from palace_store.client import close_client
+from palace_store.collection_exchange import settings_of
 from palace_store.embedding import HashEmbedder, Identity
 from palace_store.embedding_reset import reset_embedding
 from palace_store.fixes import Fixes
@@ -105,12 +108,48 @@ class Worker:
             names, vectors.tolist(), documents=names if documents else None, collection="texts"
         )
 
-    def reset(self, batch: int = 4, *, pauses: bool = False) -> list[Any]:
+    def contents(self, contents: list[dict[str, Any]]) -> list[bool]:
+        """Store contents in one call."""
+        return [each.new for each in self.store.add([Content(**each) for each in contents])]
+
+    def configured(self, space: str) -> None:
+        """Make the collection as a program with raw chromadb does, and store two texts."""
+        settings: dict[str, Any] = {"metadata": {"hnsw:space": space, "hnsw:construction_ef": 200}}
+        if not chromadb.__version__.startswith("0."):
+            hnsw = {"space": space, "ef_construction": 200}
+            settings = {"configuration": {"hnsw": hnsw}}
+        client = chromadb.PersistentClient(str(self.palace))
+        found = client.create_collection("texts", **settings, embedding_function=None)
+        texts = ["one", "two"]
+        vectors = self.embedder.embed(texts).tolist()
+        found.add(ids=texts, embeddings=vectors, documents=texts)
+        close_client(client)
+
+    def drop(self) -> None:
+        """Delete the collection with all its texts, as a program with raw chromadb does."""
+        client = chromadb.PersistentClient(str(self.palace))
+        client.delete_collection("texts")
+        close_client(client)
+
+    def longer(self, text: str) -> float:
+        """Return the distance of a text from its own vector, three times as long."""
+        (vector,) = self.embedder.embed([text])
+        ((hit,),) = self.store.drawers.search([(3 * vector).tolist()], n=1, collection="texts")
+        return float(hit.distance)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the collection says of its index."""
+        with self.store.session.reading(None) as client:
+            return settings_of(client.get_collection("texts", embedding_function=None))
+
+    def reset(self, batch: int = 4, *, pauses: bool = False, term_s: float = 600.0) -> list[Any]:
         def paused() -> None:
             self.channel.send({"ok": "between batches"})
             self.channel.receive(300)
 
-        done = reset_embedding(self.store, batch=batch, on_batch=paused if pauses else None)
+        done = reset_embedding(
+            self.store, batch=batch, term_s=term_s, on_batch=paused if pauses else None
+        )
         return [done.before, done.embedded]
 
     def stock(self, count: int) -> None:

@@ -39,6 +39,7 @@ from palace_store.local.memory import (
     namespace_of,
     words,
 )
+from palace_store.sqlite_lock import check_time_scale
 from palace_store.state import place_of
 
 #: Most answers of one recall, most words of a query that count; bytes of a query and of an id.
@@ -77,8 +78,7 @@ class LocalStore:
         on_locked: Callable[[], None] | None = None,
         on_step: Callable[[int], None] = lambda _done: None,
     ) -> None:
-        if not 0 < time_scale < float("inf"):
-            raise ValueError(f"time_scale is {time_scale}: pass a finite number above 0")
+        check_time_scale(time_scale)
         self.fixes = Fixes.all() if fixes is None else fixes
         self._clock = clock
         self.connection = LocalConnection(
