@@ -22,13 +22,12 @@ import palace_store
 import palace_store.lease as lease_module
 from palace_store.errors import LeaseLostError, LeaseTimeoutError, StaleLibraryError
 from palace_store.lease import Lease
+from palace_store.owner import Owner, boot_id
 from palace_store.state import (
     EVERYTHING,
     Hold,
-    Owner,
     State,
     Turn,
-    boot_id,
     names,
     read_state,
     sweep,

@@ -25,12 +25,13 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from palace_store.errors import LeaseLostError, LeaseTimeoutError, UnusablePalaceError
-from palace_store.state import DIRECTORY, Hold, Owner, State, Turn, read_state, write_state
+from palace_store.owner import Owner
+from palace_store.state import DIRECTORY, Hold, State, Turn, read_state, write_state
 
 _FILE = "lock"
 _TURNSTILE = "turn"
@@ -100,10 +101,8 @@ class Lease:
 
     def _give_back(self) -> None:
         try:
-            with self.exclusive() as state:
+            with suppress(LeaseLostError), self.exclusive() as state:  # lost: a peer has it
                 write_state(self._palace, state.changed(hold=None), durable=False)
-        except LeaseLostError:
-            return  # a peer has it: there is nothing to give back
         finally:
             self._token = None
 
