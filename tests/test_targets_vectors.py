@@ -88,6 +88,23 @@ def test_labels_are_compared_with_the_vectors(bench: Bench, tmp_path: Path) -> N
     changed(palace, "UPDATE collection_metadata SET str_value = ? WHERE key = 'embedding'", word)
     found = read(palace, tmp_path)
     assert (found["mislabelled"], found["recorded"]) == ([3], B)
+    of_before = word.replace(B, A).replace('"revision":"1"', '"revision":"0"')
+    changed(
+        palace,
+        "UPDATE embedding_metadata SET string_value = ? WHERE key = 'embedding' AND id = "
+        "(SELECT id FROM embeddings WHERE embedding_id = ?)",
+        of_before,
+        content(5).id,
+    )
+    changed(palace, "DELETE FROM collection_metadata WHERE key = 'embedding'")
+    changed(
+        palace,
+        "DELETE FROM embedding_metadata WHERE key = 'embedding' AND id = "
+        "(SELECT id FROM embeddings WHERE embedding_id = ?)",
+        content(3).id,
+    )
+    found = read(palace, tmp_path)
+    assert (found["mislabelled"], found["unlabelled"], found["recorded"]) == ([5], [3], "")
 
 
 def test_a_row_without_a_vector_is_named(bench: Bench, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from palace_lab.history.merge import Call
 from palace_lab.history.segment import Event, Phase
 from palace_lab.plan.model import Plan, Process
 from palace_lab.processes.exits import CRASH_CODE, Exit
+from palace_store.fixes import Fixes
 
 CLEAN = Exit(0, None, by_lab=False)
 KILLED = Exit(None, signal.SIGKILL, by_lab=True)
@@ -271,7 +272,9 @@ def of_models(
     unknown: Iterable[int] = (),
     lost: Iterable[int] = (),
     mislabelled: Iterable[int] = (),
+    unlabelled: Iterable[int] = (),
     recorded: str = "stand-in-a",
+    fixes: Fixes | None = None,
     **models: Iterable[int],
 ) -> Evidence:
     """Evidence of texts whose vectors were read from the files; `a` is stand-in-a, and so on."""
@@ -280,10 +283,12 @@ def of_models(
         "unknown": list(unknown),
         "without_vector": list(lost),
         "mislabelled": list(mislabelled),
+        "unlabelled": list(unlabelled),
         "recorded": recorded,
     }
     read = Observation("vectors", (Look("models", "ok", value, "", 0.1),), CLEAN)
-    return evidence(observed(), read)
+    plan = Plan(steps=(), processes=(Process("writer"),), fixes=fixes.words() if fixes else ())
+    return evidence(observed(), read, plan=plan)
 
 
 def near(*, astray: Iterable[int] = (), foreign: Iterable[int] = ()) -> Evidence:
@@ -547,6 +552,10 @@ FOUND = [
     Case("a collection that names another model", "models", "mixed-models", of_models(b=DRAWERS)),
     Case("a row that names another model", "models", "mixed-models",
          of_models(a=DRAWERS, mislabelled=[4])),
+    Case("rows that name no model", "models", "mixed-models",
+         of_models(a=DRAWERS, unlabelled=[4, 5], fixes=Fixes.all())),
+    Case("a collection that names no model", "models", "mixed-models",
+         of_models(a=DRAWERS, recorded="", fixes=Fixes.all())),
     Case("a text without a vector", "models", "silent-vector-loss",
          of_models(a=range(9), lost=[9])),
     # neighbours: what living processes are given
@@ -556,6 +565,8 @@ FOUND = [
     # claims: who was told that it stored a text
     Case("two are told that they stored a text", "claims", "told-twice",
          claimed(range(6), range(5, 10))),
+    Case("nobody is told that it stored a text", "claims", "told-by-none",
+         evidence(observed(), answers=(("writer", "write", {"written": 10, "new": [0, 1]}),))),
     Case("one is told so twice", "claims", "told-twice",
          evidence(observed(), answers=2 * (("p", "write", {"new": [1]}),))),
 ]  # fmt: skip
@@ -601,6 +612,16 @@ DELETING = call("delete", 4, None, at=3)
 
 HEALTHY = {
     "all went well": evidence(),
+    "who did not come to its answer may have stored them": evidence(
+        answers=(("writer", "write", {"written": 8, "new": []}),)
+    ),
+    "texts were there before": evidence(
+        answers=(("writer", "write", {"written": 10, "new": list(DRAWERS)}),)
+    ),
+    "without identities rows name no model": of_models(
+        a=DRAWERS, unlabelled=DRAWERS, recorded="", fixes=Fixes.reported("embedding")
+    ),
+    "no texts, so nothing to name": of_models(recorded="", fixes=Fixes.all()),
     "nothing was asked or done": evidence(calls=(), surveys={}, observations=(), exits={}),
     # unknown is unknown
     "a writer was killed by the lab; nothing of its call is there": evidence(

@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable
 
 from palace_lab.checks.evidence import Evidence, Violation
 from palace_lab.checks.words import some
 
 
 def check(evidence: Evidence) -> list[Violation]:
-    """Report texts that several processes were told they had stored; a delete excuses it."""
+    """Report texts that several processes were told they had stored, or none; a delete excuses it.
+
+    A process that did not come to its answer may have stored what it was told nothing of.
+    """
     claimed: dict[int, list[str]] = defaultdict(list)
+    answered: Counter[str] = Counter()
     for process, op, value in evidence.answers:
-        if op == "write" and isinstance(value, dict):
-            for number in value.get("new", ()):
+        if op == "write" and isinstance(value, dict) and "new" in value:
+            answered[process] += value.get("written", 0)
+            for number in value["new"]:
                 claimed[number].append(process)
-    deleted = {
+    excused = _numbers(evidence, lambda op, _: op == "delete")
+    twice = sorted(n for n, by in claimed.items() if len(by) > 1 and n not in excused)
+    violations = []
+    if twice:
+        sentence = (
+            f"{len(twice)} texts were stored once, and several processes were told that they had: "
+            f"{some(twice)}; {twice[0]} by {' and '.join(claimed[twice[0]])}"
+        )
+        violations.append(Violation("claims", "told-twice", sentence, tuple(twice)))
+    added: Counter[str] = Counter()
+    for call in evidence.calls:
+        if call.begin.op == "add" and call.phase == "ok":
+            added[call.begin.process] += call.begin.count
+    sure = {process for process, count in answered.items() if added[process] == count}
+    excused |= _numbers(evidence, lambda op, process: op == "add" and process not in sure)
+    told = _numbers(evidence, lambda op, process: op == "add" and process in sure)
+    if nobody := sorted(told - claimed.keys() - excused):
+        sentence = (
+            f"{len(nobody)} texts were stored, and each process was told that they had been there: "
+            f"{some(nobody)}"
+        )
+        violations.append(Violation("claims", "told-by-none", sentence, tuple(nobody)))
+    return violations
+
+
+def _numbers(evidence: Evidence, which: Callable[[str, str], bool]) -> set[int]:
+    """Return the numbers that calls of these operations and processes were about."""
+    return {
         number
         for call in evidence.calls
-        if call.begin.op == "delete"
+        if which(call.begin.op, call.begin.process)
         for number in range(call.begin.first, call.begin.first + call.begin.count)
     }
-    twice = sorted(n for n, by in claimed.items() if len(by) > 1 and n not in deleted)
-    if not twice:
-        return []
-    sentence = (
-        f"{len(twice)} texts were stored once, and several processes were told that they had: "
-        f"{some(twice)}; {twice[0]} by {' and '.join(claimed[twice[0]])}"
-    )
-    return [Violation("claims", "told-twice", sentence, tuple(twice))]

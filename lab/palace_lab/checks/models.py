@@ -10,11 +10,14 @@ from typing import Any
 
 from palace_lab.checks.evidence import Evidence, Violation
 from palace_lab.checks.words import some
+from palace_lab.plan.model import Plan
+from palace_store.fixes import Fixes
 
 
 def check(evidence: Evidence) -> list[Violation]:
     """Report vectors of several models, of none, and rows that say otherwise."""
     violations = []
+    promised = _promised(evidence.plan)
     for seen in evidence.observations:
         found = seen.value("models")
         if found is None:
@@ -28,12 +31,18 @@ def check(evidence: Evidence) -> list[Violation]:
                 seen.process,
                 seen.when("models"),
             )
-            for signature, sentence, numbers in _contradictions(found)
+            for signature, sentence, numbers in _contradictions(found, promised=promised)
         ]
     return violations
 
 
-def _contradictions(found: dict[str, Any]) -> list[tuple[str, str, list[int]]]:
+def _promised(plan: Plan) -> bool:
+    """Tell whether all that write are to say of each vector, and of the collection, whose it is."""
+    own = [plan.fixes, *(each.fixes for each in plan.processes if each.fixes is not None)]
+    return all(Fixes.parse(words).variant("embedding_identity") == "on" for words in own)
+
+
+def _contradictions(found: dict[str, Any], *, promised: bool) -> list[tuple[str, str, list[int]]]:
     by_model: dict[str, list[int]] = {
         **found["models"],
         **({"no known model": found["unknown"]} if found["unknown"] else {}),
@@ -53,6 +62,12 @@ def _contradictions(found: dict[str, Any]) -> list[tuple[str, str, list[int]]]:
     elif wrong := found["mislabelled"]:
         sentence = f"{len(wrong)} rows name another model than that of their vector: {some(wrong)}"
         said.append(("mixed-models", sentence, wrong))
+    if promised and (silent := found["unlabelled"]):
+        sentence = f"{len(silent)} rows do not name the model of their vector: {some(silent)}"
+        said.append(("mixed-models", sentence, silent))
+    if promised and by_model and not found["recorded"]:
+        some_of = next(iter(by_model.values()))
+        said.append(("mixed-models", "the collection does not name the model of its rows", some_of))
     if lost := found["without_vector"]:
         sentence = f"{len(lost)} texts have a row, and no file holds their vector: {some(lost)}"
         said.append(("silent-vector-loss", sentence, lost))

@@ -102,6 +102,7 @@ _RANK = (
     "parked-wrongly",
     "waited-for-remote",
     "told-twice",
+    "told-by-none",
     "bloated",
     "log-too-long",
     "client-thrash",

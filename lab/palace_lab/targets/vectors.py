@@ -55,22 +55,25 @@ class VectorsTarget(Target):
 
         `models` maps a model to its numbers, `unknown` are of none of the plans' models,
         `without_vector` have no vector, `mislabelled` a row that names another model than its
-        vector's. `recorded` is the model the collection names, "" for none.
+        vector's, or another revision or dimension of it, `unlabelled` one that names none.
+        `recorded` is the model the collection names, "" for none.
         """
         ids = {self.id_of(number): number for number in numbers}
-        labels, recorded = _labels(self.context.palace, self.COLLECTION)
+        labels, word = _labels(self.context.palace, self.COLLECTION)
         answer: dict[str, Any] = {
             "models": {},
             "unknown": [],
             "without_vector": [],
             "mislabelled": [],
-            "recorded": recorded,
+            "unlabelled": [],
+            "recorded": _named(word),
         }
         if labels is None:
             return answer
         found = survey(self.context.palace, deep=False).collection(self.COLLECTION)
         vectors = found.served_vectors()
         made = dict(zip(vectors.ids, vectors.matrix, strict=True))
+        answer["recorded"] = _named(word, vectors.matrix.shape[1] if made else None)
         known = [
             name for name in labels if name in ids
         ]  # others are reported where they are listed
@@ -84,7 +87,9 @@ class VectorsTarget(Target):
                 answer["unknown"].append(number)
                 continue
             answer["models"].setdefault(model, []).append(number)
-            if label not in ("", model):
+            if not label:
+                answer["unlabelled"].append(number)
+            elif _named(label, len(made[name])) != model:
                 answer["mislabelled"].append(number)
         return answer
 
@@ -99,20 +104,25 @@ def _model_of(text: str, vector: np.ndarray[Any, np.dtype[np.float32]]) -> str |
 
 
 def _labels(palace: Path, collection: str) -> tuple[dict[str, str] | None, str]:
-    """Return the model each row names, None without the collection, and that of the collection."""
+    """Return what each row says of its model, None without the collection; and the collection."""
     with closing(sqlite3.connect(f"file:{palace / 'chroma.sqlite3'}?mode=ro", uri=True)) as db:
         known = db.execute("SELECT 1 FROM collections WHERE name = ?", (collection,)).fetchone()
         rows = db.execute(_ROWS, (EMBEDDING, collection)).fetchall()
         word = db.execute(_RECORDED, (EMBEDDING, collection)).fetchone()
-    labels = {name: _named(label) for name, label in rows} if known else None
-    return labels, _named(word[0] if word else None)
+    labels = {name: label or "" for name, label in rows} if known else None
+    return labels, word[0] if word else ""
 
 
-def _named(word: str | None) -> str:
+def _named(word: str, dimension: int | None = None) -> str:
+    """Return the model a word names, if that is one of the plans as it stands; else all of it."""
+    if not word:
+        return ""
     try:
-        return Identity.parse(word).model if word else ""
+        found = Identity.parse(word)
     except PalaceInputError:
         return f"unreadable: {word}"
+    meant = HashEmbedder(found.model, dimension or found.dimension).identity
+    return found.model if found == meant else str(found)
 
 
 def target(context: Context) -> VectorsTarget:
