@@ -615,6 +615,16 @@ HEALTHY = {
     "who did not come to its answer may have stored them": evidence(
         answers=(("writer", "write", {"written": 8, "new": []}),)
     ),
+    "a call that was refused stored nothing, so nobody was told": evidence(
+        calls=[WROTE, call("add", 10, "fail", count=5, at=3, text=REFUSED)],
+        may_refuse=True,
+        answers=(("writer", "write", {"written": 10, "new": list(DRAWERS)}),),
+    ),
+    "a call that was cut off may have stored what others found": evidence(
+        calls=[WROTE, call("add", 0, None, count=10, process="killed")],
+        exits={"writer": CLEAN, "killed": KILLED},
+        answers=(("writer", "write", {"written": 10, "new": []}),),
+    ),
     "texts were there before": evidence(
         answers=(("writer", "write", {"written": 10, "new": list(DRAWERS)}),)
     ),

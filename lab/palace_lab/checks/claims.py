@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from palace_lab.checks.evidence import Evidence, Violation
 from palace_lab.checks.words import some
+from palace_lab.history.merge import Call
 
 
 def check(evidence: Evidence) -> list[Violation]:
@@ -21,7 +22,7 @@ def check(evidence: Evidence) -> list[Violation]:
             answered[process] += value.get("written", 0)
             for number in value["new"]:
                 claimed[number].append(process)
-    excused = _numbers(evidence, lambda op, _: op == "delete")
+    excused = _numbers(evidence.calls, lambda call: call.begin.op == "delete")
     twice = sorted(n for n, by in claimed.items() if len(by) > 1 and n not in excused)
     violations = []
     if twice:
@@ -30,13 +31,13 @@ def check(evidence: Evidence) -> list[Violation]:
             f"{some(twice)}; {twice[0]} by {' and '.join(claimed[twice[0]])}"
         )
         violations.append(Violation("claims", "told-twice", sentence, tuple(twice)))
+    adds = [call for call in evidence.calls if call.begin.op == "add"]
     added: Counter[str] = Counter()
-    for call in evidence.calls:
-        if call.begin.op == "add" and call.phase == "ok":
-            added[call.begin.process] += call.begin.count
+    for call in adds:
+        added[call.begin.process] += call.begin.count if call.phase == "ok" else 0
     sure = {process for process, count in answered.items() if added[process] == count}
-    excused |= _numbers(evidence, lambda op, process: op == "add" and process not in sure)
-    told = _numbers(evidence, lambda op, process: op == "add" and process in sure)
+    told = _numbers(adds, lambda call: call.phase == "ok" and call.begin.process in sure)
+    excused |= _numbers(adds, lambda call: call.phase == "info" or call.begin.process not in sure)
     if nobody := sorted(told - claimed.keys() - excused):
         sentence = (
             f"{len(nobody)} texts were stored, and each process was told that they had been there: "
@@ -46,11 +47,11 @@ def check(evidence: Evidence) -> list[Violation]:
     return violations
 
 
-def _numbers(evidence: Evidence, which: Callable[[str, str], bool]) -> set[int]:
-    """Return the numbers that calls of these operations and processes were about."""
+def _numbers(calls: Iterable[Call], which: Callable[[Call], bool]) -> set[int]:
+    """Return the numbers that these of the calls were about."""
     return {
         number
-        for call in evidence.calls
-        if which(call.begin.op, call.begin.process)
+        for call in calls
+        if which(call)
         for number in range(call.begin.first, call.begin.first + call.begin.count)
     }
