@@ -174,8 +174,9 @@ def test_an_unknown_fix_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     ("fix", "code", "said"),
     [
         ("kg_wal_setup", ExitCode.PROMISED, "needed: s2/kg-first-openers (sqlite: locked 1/1)"),
-        ("kg_log_bound", ExitCode.VACUOUS, "not shown to be needed (0 of 1 trials)"),
-        ("kg_busy_timeout", ExitCode.PROMISED, "0 of 1 trials); it stays: a report names it"),
+        ("kg_log_bound", ExitCode.VACUOUS, "not shown to be needed (0 of 7 trials)"),
+        ("kg_busy_timeout", ExitCode.PROMISED, "0 of 7 trials); it stays: a report names it"),
+        ("embedding_reset", ExitCode.VACUOUS, "not tried: no scenario that was run has to do"),
     ],
 )
 def test_the_command_line_says_what_is_needed(
@@ -200,6 +201,35 @@ def test_an_interrupted_one_says_nothing_about_what_it_has_not_shown(
     assert "needed: s1/a" in said
     assert "trim" not in said
     assert f"--resume {directory.path}" in said
+
+
+@pytest.mark.slow
+@pytest.mark.s2
+def test_one_fix_is_paired_with_others_of_its_kind(tmp_path: Path) -> None:
+    done = ablate("s2/kg-deferred-upgrade", "--fix", "kg_retry", "--trials", "1", cwd=tmp_path)
+    assert done.returncode == ExitCode.PROMISED, done.stdout + done.stderr
+    assert "kg_retry  needed where another is off: with kg_immediate" in done.stdout
+    assert "\nkg_immediate" not in done.stdout  # nobody asked for it
+
+
+def test_what_is_for_another_release_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    done = ablate("s2/peer-hidden", "--release", "1.5.9", cwd=tmp_path)
+    assert done.returncode == ExitCode.USAGE
+    assert "nothing that was chosen runs on 1.5.9" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_control_that_the_lab_broke_held_nothing() -> None:
+    found = seen(spot(CONTROL, 0, trouble="the environment broke"), spot(("kg_retry",), 3))
+    assert not found.needs("kg_retry")
+
+
+@pytest.mark.parametrize("fix", ["kg_retry", "trim"])
+def test_a_fix_that_only_trouble_kept_from_being_shown_is_unknown(tmp_path: Path, fix: str) -> None:
+    found = seen(spot(CONTROL, 0), spot((fix,), 0, trouble="the environment broke"))
+    result = RunResult((), "3 trials", 1, 3, 0, 0.0)
+    code = _tell(Console(), found, [fix], RunDirectory.create(tmp_path), result, named=[fix])
+    assert code == ExitCode.UNKNOWN
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from palace_lab.commands.prepare import (
     resume_option,
     run_directory,
     why_no_tracing,
+    without_row,
 )
 from palace_lab.errors import ExitCode, UsageError
 from palace_lab.judge.ablation import CONTROL, KEPT, Ablation, Removal, Spot
@@ -71,8 +72,9 @@ def ablate_command(
 ) -> int:
     """Switch each fix off, and say which scenario fails without it.
 
-    Exits with 6 if a fix that nothing else asks for is not shown to be needed, with 1 if a scenario
-    fails with every fix on.
+    A fix that none needs alone is tried in pairs with all others of its kind. Exits with 6 if one
+    that no report names is not shown to be needed, or one that was named could not be tried, with 1
+    if a scenario fails with every fix on.
     """
     tried = _fixes(fixes)
     names = recalled(names)
@@ -81,6 +83,7 @@ def ablate_command(
         each for each in chosen(names, nightly=nightly) if each.scenario.in_ci or each.name in names
     ]
     asked = resolve_all(releases)
+    without_row(listed, asked)
     seed_of_all = campaign_seed(seed)
     console = Console()
     directory = run_directory(names, resume, report_dir, seed=seed_of_all)
@@ -114,7 +117,11 @@ def ablate_command(
             if pairs and not result.interrupted:
                 result = run(pairs)
             rest = Ablation(tuple(spots)).unshown(tried)
-            wider = [each for each in ablation.couples(rest, tried) if each not in pairs]
+            others = ablation.partners(rest, tried)
+            if others and not result.interrupted:
+                result = run([(fix,) for fix in others])
+            wider = [each for each in ablation.couples(rest, [*tried, *others])
+                     if each not in pairs]  # fmt: skip
             if wider and not result.interrupted:
                 result = run(wider)
             found = Ablation(tuple(spots))
@@ -122,7 +129,7 @@ def ablate_command(
                 words.write_ablation(found, tried, directory.path)
         except OSError as error:
             raise directory.broke_off(error, command="ablate") from error
-    return _tell(console, found, tried, directory, result)
+    return _tell(console, found, tried, directory, result, named=fixes)
 
 
 class _Quiet:
@@ -155,6 +162,8 @@ def _tell(
     tried: list[str],
     directory: RunDirectory,
     result: RunResult,
+    *,
+    named: Sequence[str] = (),
 ) -> int:
     console.say()
     # Half an ablation shows what is needed, and nothing about the rest.
@@ -173,6 +182,9 @@ def _tell(
         return int(ExitCode.VIOLATED)
     if any(spot.trouble for spot in found.of(CONTROL)):
         return int(ExitCode.UNKNOWN)
-    own = [fix for fix in tried if fix not in KEPT and found.tried(fix)]
-    unneeded = [fix for fix in own if not found.needs(fix)]
-    return int(ExitCode.VACUOUS if unneeded else ExitCode.PROMISED)
+    open_ = [fix for fix in tried if not found.needs(fix) and (fix not in KEPT or fix in named)]
+    if any(spot.trouble and set(open_) & set(spot.removed) for spot in found.spots):
+        return int(ExitCode.UNKNOWN)
+    shown_idle = [fix for fix in open_ if found.tried(fix) and fix not in KEPT]
+    untried = [fix for fix in open_ if not found.tried(fix) and fix in named]
+    return int(ExitCode.VACUOUS if shown_idle or untried else ExitCode.PROMISED)

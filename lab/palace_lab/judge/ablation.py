@@ -67,7 +67,7 @@ class Ablation:
         return {
             (spot.scenario, spot.release)
             for spot in self.of(removed)
-            if spot.tried and not spot.red
+            if spot.tried and not spot.red and not spot.trouble
         }
 
     def needs(self, fix: str) -> bool:

@@ -63,6 +63,13 @@ def couples(idle: Sequence[str], others: Iterable[str] = ()) -> list[Removal]:
     return [pair for pair in pairs if len({_KINDS.get(_word(fix)) for fix in pair}) == 1]
 
 
+def partners(idle: Sequence[str], tried: Iterable[str]) -> list[str]:
+    """Return the fixes that were not tried and may stand in for one of these."""
+    known = [*tried]
+    kinds = {_KINDS.get(_word(fix)) for fix in idle}
+    return [fix for fix in KNOWN if fix not in known and _KINDS.get(_word(fix)) in kinds]
+
+
 def without(listed: Iterable[Listed], removals: Sequence[Removal]) -> list[Listed]:
     """Return a scenario for each scenario and removal that concerns it: its `off` arm is that."""
     return [
@@ -91,7 +98,8 @@ def gather(listed: Iterable[Listed], removals: Sequence[Removal], result: RunRes
         failed = [each for each in trials if each.signature is not None and not each.lab_error]
         trouble = next((each.lab_error for each in trials if each.lab_error), row.refused)
         names = tuple(sorted({str(each.signature) for each in failed}))
-        spots.append(Spot(scenario, row.release, removed, len(failed), len(trials), names, trouble))
+        tried = sum(not each.lab_error for each in trials)
+        spots.append(Spot(scenario, row.release, removed, len(failed), tried, names, trouble))
     return spots
 
 
