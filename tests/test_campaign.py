@@ -116,9 +116,12 @@ def begin_long_run(folder: Path) -> subprocess.Popen[str]:
     raise AssertionError("five trials took more than 60 s")
 
 
-def test_ctrl_c_shows_what_is_there_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_shows_what_is_there_and_leaves_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     process = begin_long_run(tmp_path)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == ExitCode.INTERRUPTED, output
     assert re.search(r"s2/long on sqlite", output)

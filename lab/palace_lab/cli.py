@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -58,7 +60,11 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """Run the command line; every foreseen error is one sentence and an exit code."""
+    """Run the command line; every foreseen error is one sentence and an exit code.
+
+    SIGTERM, by which a service or a job of CI is stopped, ends it as Ctrl-C does.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         _refuse_no_folder()
         code = palace_lab.main(standalone_mode=False)
@@ -83,6 +89,10 @@ def main() -> None:
         click.echo(f"palace-lab: {where}: {error.strerror}; make room, then ask again", err=True)
         sys.exit(ExitCode.REFUSED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _refuse_no_folder() -> None:

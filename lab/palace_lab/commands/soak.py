@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -88,7 +85,6 @@ def soak_command(
     keep = Keep(nights=keep_nights, disk_bytes=round(keep_gb * _GB))
     console = Console()
     with ExitStack() as stack:
-        stack.enter_context(_ended_in_order())
         stack.enter_context(working_in(folder))
         ledger = Ledger(folder)
         if ledger.trouble:
@@ -116,17 +112,3 @@ def _seed(given: int | None) -> int:
         return campaign_seed(given)
     today = datetime.now(timezone.utc).strftime("%Y-%m-%d")
     return derived_seed(0, "night", today, platform.node())
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """Let SIGTERM, by which a service is stopped, end a night as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
