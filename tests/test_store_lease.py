@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -305,6 +306,8 @@ def test_holds_do_not_nest_and_terms_are_positive(tmp_path: Path) -> None:
         pass
     with pytest.raises(ValueError, match="above 0"):
         Lease(tmp_path, timeout_s=float("nan"))
+    with Lease(tmp_path, timeout_s=float("inf")).exclusive():
+        assert Lease(tmp_path, timeout_s=1e12).timeout_s == threading.TIMEOUT_MAX
 
 
 def test_a_process_number_given_again_is_another_owner() -> None:
