@@ -19,10 +19,10 @@ import pytest
 
 from palace_lab.catalog import find_scenarios
 from palace_lab.cli import palace_lab as cli
-from palace_lab.errors import ExitCode, RefusedError, UsageError
+from palace_lab.errors import DeadlineError, ExitCode, LabError, RefusedError, UsageError
 from palace_lab.processes.scratch import ScratchDirectory
 from palace_lab.report.console import Console
-from palace_lab.repro import advice, diagnosis, reader
+from palace_lab.repro import advice, diagnosis, reader, roots
 from palace_lab.repro.diagnosis import Diagnosis, diagnose
 from palace_lab.repro.document import FORMAT, document
 from palace_lab.repro.facts import Claim, Drawers, Reading
@@ -278,6 +278,58 @@ HARM: dict[str, tuple[Callable[[Path], object], str, str]] = {
 }
 
 
+def _emptied(palace: Path, name: str) -> None:
+    (palace / name).write_bytes(b"")
+
+
+def _tables_begun(palace: Path, name: str) -> None:
+    """What chromadb has made when it is killed after its first migration."""
+    with closing(sqlite3.connect(palace / name)) as db, db:
+        db.execute("CREATE TABLE migrations (dir TEXT, version INTEGER)")
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("chroma.sqlite3", _emptied),
+        ("chroma.sqlite3", _tables_begun),
+        ("knowledge.sqlite3", _emptied),
+        ("memories.sqlite3", _emptied),
+    ],
+)
+def test_a_palace_that_was_only_begun_is_not_damaged(
+    name: str, how: Callable[[Path, str], None], tmp_path: Path
+) -> None:
+    how(tmp_path, name)
+    found = diagnose(tmp_path, tell=quiet)
+    assert found.verdict == "healthy"
+    assert kinds(found) == {"database-begun"}
+
+
+def test_a_database_that_was_emptied_beside_its_index_is_damaged(palace: Path) -> None:
+    _emptied(palace, "chroma.sqlite3")
+    found = diagnose(palace, tell=quiet)
+    assert found.verdict == "damaged"
+    assert kinds(found) == {"database-unreadable"}
+
+
+def test_what_was_not_read_is_no_damage(palace: Path) -> None:
+    refusals: dict[str, type[LabError]] = {"too-long": DeadlineError, "too-large": RefusedError}
+    for kind, error in refusals.items():
+        said = json.dumps({"refused": "chroma.sqlite3 was not read", "kind": kind})
+        with pytest.raises(error, match=r"chroma\.sqlite3 was not read; "):
+            reader._taken(palace, said.encode(), 0)
+
+
+def test_a_path_that_is_not_utf_8_is_read(tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(b"p\xff")
+    place.mkdir()
+    palace = copied("1.5.9", place)
+    done = run(str(palace))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("name", HARM)
 def test_damage_is_named_with_its_cause_and_its_scenario(name: str, palace: Path) -> None:
     harm, kind, scenario = HARM[name]
@@ -325,8 +377,8 @@ def test_what_follows_from_a_torn_pickle_has_its_cause(palace: Path) -> None:
 @pytest.mark.parametrize("kind", ["index-drift", "pickle-missing", "vectors-missing"])
 def test_an_index_begun_anew_after_a_rename_is_not_laid_to_two_writers(kind: str) -> None:
     kinds = {"index-drift", "vectors-missing", kind}
-    assert advice.advise(kind, kinds, renamed=True).scenario == "s1/quarantine"
-    assert advice.advise(kind, kinds, renamed=False).scenario != "s1/quarantine"
+    assert roots.advise(kind, kinds, renamed=True).scenario == "s1/quarantine"
+    assert roots.advise(kind, kinds, renamed=False).scenario != "s1/quarantine"
 
 
 def test_a_change_that_was_cut_off_is_a_note(palace: Path) -> None:

@@ -44,6 +44,10 @@ class Adoption:
     lost: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+#: Whose rows or vectors these are nobody can say, so neither what the log lacks.
+_UNKNOWABLE = frozenset({"segment-unlisted", "rows-ownerless"})
+
+
 class _DoubtfulError(Exception):
     """One sentence on why a palace is better left as it is."""
 
@@ -73,7 +77,11 @@ def adopt(palace: Path, *, salvage: bool) -> Adoption:
 def _complete(palace: Path, *, salvage: bool) -> dict[str, tuple[str, ...]]:
     """Put back what the log lacks; return the ids whose vector is lost, by collection."""
     lost, of_before = {}, {}
-    missing = [each for each in survey(palace).collections if not each.log_complete]
+    seen = survey(palace)
+    for finding in seen.findings:
+        if finding.kind in _UNKNOWABLE and (finding.ids or finding.severity == "damage"):
+            raise _DoubtfulError(finding.sentence.rstrip("."))
+    missing = [each for each in seen.collections if not each.log_complete]
     with database(palace) as connection:
         for each in missing:
             bad = [found.sentence for found in each.findings if found.severity != "note"]

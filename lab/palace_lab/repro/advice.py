@@ -8,7 +8,7 @@ palace before it was copied.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from palace_lab.report.words import shown_path
 #: Kinds of finding beside those of `palace_store.anatomy.KINDS`.
 KINDS: Mapping[str, str] = {
     "change-cut-off": "palace_store noted a change that never ended, and no process is at it",
+    "database-begun": "a database is there, and has no tables or nothing in them yet",
     "database-damaged": "SQLite's own check of a file finds something wrong",
     "database-missing": "chroma.sqlite3 is not there, but directories of its index are",
     "database-unreadable": "a database of the palace cannot be read at all",
@@ -74,40 +75,6 @@ class Advice:
             return f"{called()} run {self.scenario}"
         return f"{called()} diagnose {shown_path(palace)} --json"
 
-
-#: What has other findings of the same collection follow, the strongest first.
-_ROOTS = (
-    "watermark-blob",
-    "segment-missing",
-    "pickle-torn",
-    "pickle-refused",
-    "pickle-missing",
-    "dimension-mismatch",
-    "log-unreadable",
-    "watermark-impossible",
-    "watermark-missing",
-    "index-drift",
-    "index-torn",
-    "bloated-file",
-    "log-gap",
-)
-#: What may follow from them.
-_CONSEQUENCES = frozenset(
-    {
-        "index-drift",
-        "index-torn",
-        "bloated-file",
-        "vectors-missing",
-        "vectors-doubtful",
-        "unrecoverable",
-        "index-only",
-        "element-unknown",
-        "count-mismatch",
-        "vector-mismatch",
-    }
-)
-#: What the rename of an index leaves behind: nothing, or an index that was begun anew.
-_AFTER_RENAME = ("segment-missing", "pickle-missing", "index-drift")
 
 #: What chromadb 0.x does to its own index when an id is deleted, added and deleted in one batch.
 BY_ITSELF = frozenset({"index-only", "element-unknown"})
@@ -208,6 +175,23 @@ ADVICE: Mapping[str, Advice] = {
     "segment-ownerless": Advice(
         "the row of a collection was deleted from the tables, or a deletion was cut off", "", _ASK
     ),
+    "segment-unlisted": Advice(
+        "rows were deleted from the table of segments, or the file is not a whole copy; where "
+        "nothing was ever stored, a process of 0.x was killed while it made the collection",
+        "",
+        f"{_COPY}; delete nothing that is listed: restore the file from a backup",
+    ),
+    "rows-ownerless": Advice(
+        "the table of segments, or the rows, were changed by something that is not chromadb",
+        "",
+        f"{_COPY}; delete nothing that is listed: restore the file from a backup",
+    ),
+    "database-begun": Advice(
+        "a process was killed while it made the palace, or has only begun to",
+        "",
+        "nothing: the next program makes what is missing; if there were drawers or facts in it, "
+        "restore the file from a backup",
+    ),
     "database-damaged": Advice(
         "the disk, or a program that dropped SQLite's locks or removed a journal",
         "",
@@ -228,18 +212,3 @@ ADVICE: Mapping[str, Advice] = {
     ),
     "release-unknown": Advice("a newer chromadb opened the palace", "", "upgrade palace-lab"),
 }  # fmt: skip
-
-
-def advise(kind: str, others: Collection[str], *, renamed: bool) -> Advice:
-    """Return the advice for a kind found together with `others` in the same collection.
-
-    What follows from something else has that one's cause, and its scenario. `renamed` says that
-    the collection's index was set aside by the published quarantine.
-    """
-    root = kind
-    if kind in _CONSEQUENCES:
-        before = _ROOTS[: _ROOTS.index(kind)] if kind in _ROOTS else _ROOTS
-        root = next((each for each in before if each in others), kind)
-    if root in _AFTER_RENAME and renamed:
-        root = "segment-missing"
-    return ADVICE[root]

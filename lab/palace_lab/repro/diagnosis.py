@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Literal
 
 from palace_lab.errors import UsageError
-from palace_lab.repro.advice import BY_ITSELF, LEFT_OVER, LOST, OF_LOST, Advice, advise
+from palace_lab.repro.advice import BY_ITSELF, LEFT_OVER, LOST, OF_LOST, Advice
 from palace_lab.repro.facts import Claim, Reading
 from palace_lab.repro.holders import Holders, find_holders
 from palace_lab.repro.reader import ReaderDiedError, read_once
 from palace_lab.repro.reading import STORES
+from palace_lab.repro.roots import advise
 from palace_store.anatomy.records import is_segment_id
 
 Verdict = Literal["healthy", "in motion", "damaged"]

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -114,6 +114,17 @@ def watch(
     return answer
 
 
+#: By the kind of what keeps a palace from being read, and says nothing of it.
+_REFUSALS: Mapping[str, tuple[type[LabError], str]] = {
+    "no-room": (RefusedError, "; free some space, or set TMPDIR to a folder that has it"),
+    "too-long": (
+        DeadlineError,
+        "; the palace is as it was: look at its disk, or copy it to a faster one",
+    ),
+    "too-large": (RefusedError, "; nothing is said of it, and nothing was changed"),
+}
+
+
 def _taken(palace: Path, answer: bytes, code: int) -> Reading:
     if code < 0:
         raise ReaderDiedError(
@@ -125,9 +136,8 @@ def _taken(palace: Path, answer: bytes, code: int) -> Reading:
         raise LabError(f"the process that read {palace} ended with code {code}; see above")
     said = json.loads(answer)
     if "refused" in said:
-        room = said["kind"] == "no-room"
-        advice = "; free some space, or set TMPDIR to a folder that has it" if room else ""
-        raise (RefusedError if room else LabError)(said["refused"] + advice)
+        error, advice = _REFUSALS.get(said["kind"], (LabError, ""))
+        raise error(said["refused"] + advice)
     return msgspec.convert(said, Reading)
 
 

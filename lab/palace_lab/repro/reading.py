@@ -29,13 +29,15 @@ from palace_store.triple_file import LOG_BYTES_MAX
 #: The files of a palace, and the table of each whose rows are what a person has stored.
 STORES = {DATABASE: "embeddings", "knowledge.sqlite3": "triples", MEMORIES: "memories"}
 _COMPLAINTS_MAX = 5
+_SAY_NOTHING = frozenset({"no-room", "in-motion", "too-long", "too-large"})
 _UNFINISHED = f"not finished in {SECONDS_MAX:.0f} s"
 
 
 def read_palace(palace: Path, *, copy: bool, tell: Callable[[str], None]) -> Reading:
     """Read a palace once. `copy` reads copies of the databases only; `tell` hears of each step.
 
-    Raises `AnatomyError` of kind ``no-room`` or ``in-motion`` alone.
+    Raises `AnatomyError` of the kinds alone that say nothing of the palace: ``no-room``,
+    ``in-motion``, ``too-long``, ``too-large``.
     """
     before = stamps(palace)
     reading = Reading(store=_noted(palace), before=before)
@@ -84,15 +86,24 @@ def _with_database(
                 said = str(error).replace(str(file), str(original))
                 raise AnatomyError(said, kind=error.kind) from None
     except AnatomyError as error:
-        if error.kind in ("no-room", "in-motion"):
+        if error.kind in _SAY_NOTHING:
             raise
-        claim = Claim("database-unreadable", "damage", f"{error}.")
+        if error.kind == "begun" and not _was_used(reading, name):
+            claim = Claim("database-begun", "note", f"{name} has nothing in it yet.")
+        else:
+            claim = Claim("database-unreadable", "damage", f"{error}.")
         return replace(reading, claims=(*reading.claims, claim))
     return replace(
         reading,
         databases=(*reading.databases, database),
         claims=(*reading.claims, *claims),
     )
+
+
+def _was_used(reading: Reading, name: str) -> bool:
+    """Tell whether something else of the palace says that there was more in a database."""
+    retained = reading.store is not None and reading.store.retained
+    return name == DATABASE and (retained or any("/" in file for file in reading.before))
 
 
 def _with_drawers(reading: Reading, seen: Survey, types: Mapping[str, set[str]]) -> Reading:
@@ -118,6 +129,7 @@ def _with_drawers(reading: Reading, seen: Survey, types: Mapping[str, set[str]])
 def _drawers(each: CollectionSurvey, types: Mapping[str, set[str]]) -> Drawers:
     index = each.segment.index if each.segment is not None else None
     settings = each.collection.settings
+    known = each.collection.listed  # else chromadb finds none of them, and what is lost is not said
     return Drawers(
         name=each.name,
         rows=len(each.rows),
@@ -132,9 +144,9 @@ def _drawers(each: CollectionSurvey, types: Mapping[str, set[str]]) -> Drawers:
         sync_threshold=settings.sync_threshold,
         batch_size=settings.batch_size,
         segment=each.collection.vector_segment,
-        unfindable=len(each.missing_from_index),
-        lost=len(each.unrecoverable),
-        doubtful=len(each.doubtful),
+        unfindable=len(each.missing_from_index if known else each.rows),
+        lost=len(each.unrecoverable) if known else 0,
+        doubtful=len(each.doubtful) if known else 0,
     )
 
 

@@ -71,7 +71,7 @@ def _check_header(file: Path) -> bool:
         head = handle.read(_HEADER_BYTES)
         size = os.fstat(handle.fileno()).st_size
     if size == 0:
-        raise AnatomyError(f"{file} is empty")
+        raise AnatomyError(f"{file} is empty", kind="begun")
     if len(head) < _HEADER_BYTES or not head.startswith(_MAGIC):
         raise AnatomyError(f"{file} is not an SQLite database")
     page = int.from_bytes(head[16:18], "big")
@@ -114,13 +114,20 @@ def open_database(
     """
     named = _database_path(path)
     with settled(path, copy=copy) as file:
-        connection = _connect(f"file:{quote(str(file.resolve()))}?mode=ro", named, seconds_max)
+        uri = f"file:{quote(os.fsencode(file.resolve()))}?mode=ro"
+        connection = _connect(uri, named, seconds_max)
         try:
             yield connection
         except sqlite3.Error as error:
-            raise AnatomyError(f"{named} cannot be read: {error}") from None
+            raise _unreadable(named, error, seconds_max) from None
         finally:
             connection.close()
+
+
+def _unreadable(file: Path, error: sqlite3.Error, seconds_max: float) -> AnatomyError:
+    if str(error) == "interrupted":  # by the progress handler: a slow disk says nothing of the file
+        return AnatomyError(f"{file} was not read within {seconds_max:g} s", kind="too-long")
+    return AnatomyError(f"{file} cannot be read: {error}")
 
 
 def _connect(uri: str, file: Path, seconds_max: float) -> sqlite3.Connection:
@@ -141,5 +148,5 @@ def _connect(uri: str, file: Path, seconds_max: float) -> sqlite3.Connection:
         connection.execute("BEGIN")  # one snapshot for all tables
     except sqlite3.Error as error:
         connection.close()
-        raise AnatomyError(f"{file} cannot be read: {error}") from None
+        raise _unreadable(file, error, seconds_max) from None
     return connection

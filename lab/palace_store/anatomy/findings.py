@@ -32,8 +32,10 @@ KINDS: dict[str, str] = {
     "pickle-refused": "index_metadata.pickle holds something other than plain index data",
     "pickle-torn": "index_metadata.pickle is empty, cut short or malformed",
     "quarantined-directories": "segment directories that were set aside by renaming",
+    "rows-ownerless": "ids of the index whose rows are of a segment that is in no table",
     "row-missing": "metadata or text of rows that are not in the table of rows",
     "segment-missing": "a watermark says that an index was written, but there is none",
+    "segment-unlisted": "a collection lacks a row in the table of segments: nothing opens it",
     "segment-name": "a segment's id is not a UUID, so no directory is looked for",
     "segment-ownerless": "segments of a collection that is not in the table of collections",
     "seq-id-unreadable": "a row's sequence number has a type or length no release writes",
@@ -99,7 +101,9 @@ def read_bounded(path: Path, limit_bytes: int) -> bytes:
         except OSError as error:
             raise AnatomyError(f"{path} cannot be read: {error.strerror}") from None
     if len(data) > limit_bytes:
-        raise AnatomyError(f"{path} is larger than the {limit_bytes} bytes that are read at most")
+        raise AnatomyError(
+            f"{path} is larger than the {limit_bytes} bytes that are read at most", kind="too-large"
+        )
     return data
 
 

@@ -24,10 +24,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from palace_store.anatomy.database_file import DATABASE
 from palace_store.anatomy.findings import AnatomyError, Finding, open_regular, read_bounded
 from palace_store.anatomy.hnsw_header import Header, parse_header, record_type
 from palace_store.anatomy.links import above_ground, graph_fault, link_lists_faults, unreached
-from palace_store.anatomy.safe_pickle import PickledIndex, read_index_pickle
+from palace_store.anatomy.safe_pickle import (
+    PICKLE_BYTES_MAX,
+    PICKLE_DATABASES_MAX,
+    PickledIndex,
+    read_index_pickle,
+)
 
 PICKLE = "index_metadata.pickle"
 INDEX_FILES = ("header.bin", "data_level0.bin", "length.bin", "link_lists.bin")
@@ -165,6 +171,9 @@ def _load(directory: Path, name: str, dtype: np.dtype[Any], count: int, found: _
 def read_segment(directory: Path, *, deep: bool = True) -> Segment:
     """Read a segment directory; damage is in the findings, never an exception.
 
+    Raises `AnatomyError` of kind ``too-large`` alone, of a pickle that no palace with a database of
+    that size has: what was not read is not damaged.
+
     A directory without any index file gives an empty segment without findings: nothing has been
     persisted yet. `deep` also walks the links of the graph, which reads the whole file.
     """
@@ -177,8 +186,10 @@ def read_segment(directory: Path, *, deep: bool = True) -> Segment:
     labels: npt.NDArray[np.uint64] = np.zeros(0, dtype=np.uint64)
     deleted: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
     try:
-        index = read_index_pickle(directory / PICKLE)
+        index = read_index_pickle(directory / PICKLE, limit_bytes=_pickle_bytes_max(directory))
     except AnatomyError as error:
+        if error.kind == "too-large" and not _has_holes(directory / PICKLE):
+            raise
         if error.kind != "missing":
             kind = error.kind if error.kind.startswith("pickle-") else "pickle-torn"
             found.append(Finding(kind, "damage", f"Segment {directory.name}: {error}."))
@@ -194,6 +205,20 @@ def read_segment(directory: Path, *, deep: bool = True) -> Segment:
         deleted = np.array(records["flags"] & 1, dtype=np.bool_)
         _check_links(directory, header, records, files, found, deep=deep)
     return Segment(directory, header, index, records, labels, deleted, lengths, files, tuple(found))
+
+
+def _has_holes(file: Path) -> bool:
+    """Tell whether parts of a file were never written, as of one that was only made longer."""
+    status = file.stat()
+    return 512 * status.st_blocks < status.st_size // 2
+
+
+def _pickle_bytes_max(directory: Path) -> int:
+    try:
+        database_bytes = (directory.parent / DATABASE).stat().st_size
+    except OSError:
+        database_bytes = 0
+    return max(PICKLE_BYTES_MAX, PICKLE_DATABASES_MAX * database_bytes)
 
 
 def _check_links(

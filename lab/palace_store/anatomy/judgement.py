@@ -38,7 +38,7 @@ def judge(tables: Tables, each: CollectionSurvey, *, deep: bool = True) -> list[
         _dimensions(each),
         _lengths(each),
         _log(each),
-        _answers(each),
+        _answers(tables, each),
     ]
     if deep:
         judges += [_vectors(each), _reach(each)]
@@ -155,7 +155,7 @@ def _log(each: CollectionSurvey) -> Iterator[Finding]:
         yield from found("log-gap", "damage", text, gone)
 
 
-def _answers(each: CollectionSurvey) -> Iterator[Finding]:
+def _answers(tables: Tables, each: CollectionSurvey) -> Iterator[Finding]:
     missing, extra = each.missing_from_index, each.index_only
     overlooked = each.overlooked
     if overlooked:
@@ -168,7 +168,10 @@ def _answers(each: CollectionSurvey) -> Iterator[Finding]:
     if missing:
         text = f"{len(missing)} of {len(each.rows)} rows are not findable through the index"
         yield from found("vectors-missing", "damage", text, missing)
-    if extra:
+    if astray := tuple(name for name in extra if name in tables.rows_of_nobody):
+        text = f"{len(astray)} ids of the index have a row of a segment that is in no table"
+        yield from found("rows-ownerless", "warning", text, astray)
+    if extra := tuple(name for name in extra if name not in tables.rows_of_nobody):
         # 0.x does this by itself when an id is deleted, added and deleted within one batch.
         text = f"{len(extra)} ids of the index have no row"
         yield from found("index-only", "warning", text, extra)

@@ -59,13 +59,19 @@ class Collection:
     row_seq_ids: tuple[int, ...]
     log: tuple[LogRecord, ...]
 
+    @property
+    def listed(self) -> bool:
+        """Tell whether both of its segments are in the table of segments."""
+        return self.vector_segment is not None and self.metadata_segment is not None
+
 
 @dataclass(frozen=True)
 class Tables:
     """What chroma.sqlite3 says. `era` is the type this schema gives to watermarks.
 
     `log_last` is the highest sequence number in the whole log, None when it is empty.
-    `queue_config` is None where a release has none or it could not be read.
+    `queue_config` is None where a release has none or it could not be read. `rows_of_nobody` are
+    ids of rows whose segment is in no table: 0.x leaves those of a deleted collection.
     """
 
     path: Path
@@ -77,6 +83,7 @@ class Tables:
     log_last: int | None
     segments: frozenset[str]
     findings: tuple[Finding, ...]
+    rows_of_nobody: frozenset[str] = frozenset()
 
     @property
     def automatically_purge(self) -> bool:

@@ -21,6 +21,8 @@ from palace_store.anatomy.plain_pickle import (
 #: About 1.3 million ids of 40 characters as 1.x writes them. A Python object costs up to 15 times
 #: its pickled bytes, so this also bounds memory.
 PICKLE_BYTES_MAX = 128 * 1024 * 1024
+#: The pickle has each id twice, and so has the database at least: the rows and their unique index.
+PICKLE_DATABASES_MAX = 2
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,10 @@ def parse_index_pickle(data: bytes) -> PickledIndex:
 
 
 def read_index_pickle(path: Path, *, limit_bytes: int = PICKLE_BYTES_MAX) -> PickledIndex:
-    """Read one index_metadata.pickle; errors as `parse_index_pickle`, or ``missing``."""
+    """Read one index_metadata.pickle.
+
+    Errors as `parse_index_pickle`, or ``missing``, or ``too-large`` for one that was not read.
+    """
     data = read_bounded(path, limit_bytes)
     try:
         return parse_index_pickle(data)

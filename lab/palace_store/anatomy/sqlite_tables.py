@@ -26,7 +26,12 @@ from palace_store.anatomy.records import (
 )
 from palace_store.anatomy.row_texts import beside_rows
 from palace_store.anatomy.settings import index_settings
-from palace_store.anatomy.table_judgement import ownerless, queue_config, unreadable_settings
+from palace_store.anatomy.table_judgement import (
+    ownerless,
+    queue_config,
+    unlisted,
+    unreadable_settings,
+)
 
 #: A vector of 65,536 float32. A longer one is not loaded and counts as undecodable.
 VECTOR_BYTES_MAX = 4 * 65_536
@@ -51,7 +56,12 @@ class _Reader:
                 info = self.connection.execute(f'PRAGMA table_info("{name}")').fetchall()
                 self.columns[name] = frozenset(str(row[1]) for row in info)
         if "collections" not in self.columns or "segments" not in self.columns:
-            raise AnatomyError(f"{self.file} is not a chromadb database: it has no collections")
+            # A process was killed while it made the tables; the next one goes on with them.
+            half = "migrations" in self.columns and "embeddings" not in self.columns
+            raise AnatomyError(
+                f"{self.file} is not a chromadb database: it has no collections",
+                kind="begun" if half or not listed else "unreadable",
+            )
 
     def rows(self, table: str, wanted: str, *, order: str = "") -> Iterator[tuple[Any, ...]]:
         """Yield the wanted columns; one that this release lacks is NULL, and so is its table."""
@@ -157,10 +167,12 @@ def _read(reader: _Reader) -> Tables:
     ]
     config_read = queue_config(texts, findings)
     findings += ownerless(segments, (each.id for each in collections))
+    findings += unlisted(collections)
     findings += beside_rows(reader.connection, reader.columns)
     return Tables(
         reader.file, era, migrations, tuple(collections), watermarks, config_read, last,
         frozenset(known), tuple(findings),
+        frozenset(name for segment, ids in rows.items() if segment not in known for name in ids),
     )  # fmt: skip
 
 

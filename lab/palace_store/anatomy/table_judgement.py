@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from palace_store.anatomy.findings import Finding, some
+from palace_store.anatomy.findings import Finding, Severity, some
+from palace_store.anatomy.records import Collection
 
 _BYTES_MAX = 1 << 20
 
@@ -49,6 +50,25 @@ def ownerless(
     if ids:
         text = f"{len(ids)} collections have segments, and are not in the table of collections"
         yield Finding("segment-ownerless", "warning", f"{text}: {some(ids)}.")
+
+
+def unlisted(collections: Iterable[Collection]) -> Iterator[Finding]:
+    """Yield what segments without a row there are; chromadb opens no collection that lacks one.
+
+    0.x makes a collection and its segments one after the other, so a death in between leaves one in
+    which nothing was ever stored.
+    """
+    for each in collections:
+        lacks = [
+            what
+            for what, segment in (("vectors", each.vector_segment), ("rows", each.metadata_segment))
+            if segment is None
+        ]
+        if lacks:
+            text = f"{each.name}: the table of segments has none for its {' and '.join(lacks)}"
+            used = each.dimension is not None or each.row_ids or each.log
+            severity: Severity = "damage" if used else "warning"
+            yield Finding("segment-unlisted", severity, f"{text}.", each.name)
 
 
 def _object(text: object) -> dict[str, Any] | None:
