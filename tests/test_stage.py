@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from palace_lab.environments import Environment
-from palace_lab.errors import LabError
+from palace_lab.errors import LabError, UsageError
 from palace_lab.plan.graph import on_graph
 from palace_lab.plan.steps import (
     AnyStep,
@@ -32,6 +32,7 @@ from palace_lab.runner.deadline import Deadline
 from palace_lab.runner.launch import limits_for
 from palace_lab.runner.outcome import Outcome
 from palace_lab.runner.stage import Stage
+from palace_lab.runner.trial import record_points
 from palace_store.fixes import Fixes
 
 pytestmark = [
@@ -79,6 +80,16 @@ def test_a_process_that_does_not_come_there_is_not_held(
     outcome = play(arena, Do("w", "open"), COMMIT, reads, *wait, Release("w"), Finish("w"))
     assert outcome.goals == {"w held": False}
     assert outcome.exits["w"].clean
+
+
+def test_a_process_that_dies_before_it_comes_there_is_not_held(arena: Arena) -> None:
+    point = Crash("w", "write", "*/knowledge.sqlite3-wal", k=1)
+    later = Hold("w", "write", "*/knowledge.sqlite3-wal", k=2)
+    outcome = play(arena, Do("w", "open"), point, later, BEGUN, Held("w"), Release("w"))
+    assert outcome.goals == {
+        "w held": False,
+        "w killed at write */knowledge.sqlite3-wal k=1": True,
+    }
 
 
 @pytest.mark.parametrize("op", ["install_shutdown_handler", "open"])
@@ -129,6 +140,38 @@ def test_a_process_that_died_before_was_not_killed_in_a_call(arena: Arena) -> No
         arena, Do("w", "open"), point, BEGUN, Do("p", "read_all"), Paused("w", "x"), Kill("w")
     )
     assert outcome.goals["w killed in mid-call"] is False
+
+
+@pytest.mark.parametrize("end", [(Kill("w"),), ()], ids=["killed", "stays"])
+def test_a_crash_point_nothing_came_to_is_not_reached_however_the_process_ended(
+    arena: Arena, end: tuple[AnyStep, ...]
+) -> None:
+    point = Crash("w", "write", "*/no-such-file", k=1)
+    outcome = play(arena, Do("w", "open"), point, Do("w", "add", {"n": 1}), *end)
+    assert outcome.goals == {"w killed at write */no-such-file k=1": False}
+    assert outcome.exits["w"].killed_by_lab == bool(end)
+
+
+def test_a_crash_point_that_killed_is_reached(arena: Arena) -> None:
+    point = Crash("w", "write", "*/knowledge.sqlite3-wal", k=1)
+    outcome = play(arena, Do("w", "open"), point, Do("w", "add", {"n": 1}), Kill("w"))
+    assert outcome.goals == {"w killed at write */knowledge.sqlite3-wal k=1": True}
+
+
+@pytest.mark.parametrize("k", [1, None], ids=["played", "recorded"])
+def test_a_process_with_two_crash_points_is_refused(arena: Arena, k: int | None) -> None:
+    at = None if k else 0.5
+    twice = [
+        Crash("w", "write", "*/knowledge.sqlite3-wal", k=k, at=at),
+        Crash("w", "unlink", "*/never", k=k, at=at),
+    ]
+    given = (Do("w", "open"), *twice, Do("w", "add", {"n": 1}))
+    with pytest.raises(UsageError, match="w has two crash points, and it can come to one only"):
+        _ = (
+            play(arena, *given)
+            if k
+            else record_points(arena, on_graph(*given).changed(release=RELEASE))
+        )
 
 
 def test_calls_that_are_to_fail_do_and_the_goal_says_so(arena: Arena) -> None:

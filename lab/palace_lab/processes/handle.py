@@ -87,6 +87,11 @@ class Worker(Line):
         return self._exit
 
     @property
+    def died_at(self) -> Hit | None:
+        """The die point it came to, as far as it was noticed; None if it came to none."""
+        return self._died_at
+
+    @property
     def has_message(self) -> bool:
         """Tell whether `receive` has something at once."""
         while not self._inbox and self._listen(0):

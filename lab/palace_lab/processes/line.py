@@ -52,6 +52,7 @@ class Line:
         self._pidfd = -1
         self._inbox: deque[Message] = deque()
         self._hits: deque[Hit] = deque()
+        self._died_at: Hit | None = None
         self._answers: deque[Message] = deque()
         self._records: list[Hit] = []
         #: Signals main sent to the worker.
@@ -139,6 +140,8 @@ class Line:
         """Deal with one message of the shepherd."""
         if "hit" in message:
             self._hits.append(Hit.from_wire(message["hit"]))
+            if self._hits[-1].action == "die":
+                self._died_at = self._hits[-1]
         elif "records" in message:
             self._records += [Hit.from_wire(hit) for hit in message["records"]]
         elif "exit" in message:

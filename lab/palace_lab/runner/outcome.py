@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from palace_lab.checks.evidence import Evidence
+from palace_lab.plan import steps
 from palace_lab.processes.exits import Exit
 
 Answer = dict[str, Any]
@@ -45,3 +46,8 @@ class Outcome:
     goals: dict[str, bool] = field(default_factory=dict)  # was each fault reached?
     recorded: dict[int, int] = field(default_factory=dict)  # step number of a Crash: calls seen
     checked: list[Checked] = field(default_factory=list)  # what was seen at each `Check`
+
+
+def killed_at(step: steps.Crash) -> str:
+    """Return the goal of a crash point."""
+    return f"{step.process} killed at {step.syscall} {step.pattern} k={step.k}"

@@ -9,7 +9,7 @@ from functools import singledispatchmethod
 from pathlib import Path
 
 from palace_lab.checks.evidence import Baseline
-from palace_lab.errors import LabError
+from palace_lab.errors import LabError, UsageError
 from palace_lab.history.merge import calls, merge
 from palace_lab.history.segment import Event
 from palace_lab.plan import steps
@@ -21,7 +21,7 @@ from palace_lab.runner.arena import Arena
 from palace_lab.runner.cast import Cast
 from palace_lab.runner.deadline import Deadline
 from palace_lab.runner.observe import look_midway
-from palace_lab.runner.outcome import Outcome
+from palace_lab.runner.outcome import Outcome, killed_at
 from palace_lab.runner.troubles import Trouble, goal_of, points_of
 
 _SIGNALS = {steps.Stop: ("stop", signal.SIGSTOP), steps.Continue: ("continue", signal.SIGCONT)}
@@ -50,7 +50,7 @@ class Stage:
         self._plan = plan
         self._deadline = deadline
         self._recording = recording
-        self._armed: list[tuple[int, steps.Crash]] = []
+        self._doomed: dict[str, tuple[int, steps.Crash]] = {}
         self._held: dict[str, Hit] = {}
         self._troubled: dict[str, Trouble] = {}
         self._terminated: list[str] = []
@@ -125,12 +125,15 @@ class Stage:
     def _(self, step: steps.Crash) -> None:
         if step.k is None and not self._recording:
             raise LabError(f"the crash point {step.syscall} {step.pattern} was never recorded")
+        if step.process in self._doomed:
+            raise UsageError(
+                f"{step.process} has two crash points, and it can come to one only; give it one"
+            )
+        self._doomed[step.process] = (self._step_number, step)
         action: Action = "record" if self._recording else "die"
         point = CrashPoint(step.syscall, step.pattern, k=step.k or 1, action=action)
-        if self.cast.arm(step.process, point):
-            self._armed.append((self._step_number, step))
-        elif not self._recording:
-            self.cast.outcome.goals[_killed_at(step)] = False
+        if not self.cast.arm(step.process, point) and not self._recording:
+            self.cast.outcome.goals[killed_at(step)] = False
 
     @_perform.register
     def _(self, step: steps.Hold) -> None:
@@ -151,9 +154,11 @@ class Stage:
     def _(self, step: steps.Held) -> None:
         worker = self.cast.workers[step.process]
         wait_any([worker], self._deadline.seconds, hits=True)
-        self.cast.outcome.goals[f"{step.process} held"] = worker.has_hit
-        if worker.has_hit:
-            hit = self._held[step.process] = worker.hit(self._deadline.seconds)
+        hit = worker.hit(self._deadline.seconds) if worker.has_hit else None
+        held = hit is not None and hit.action == "wait"  # not the call it died at
+        self.cast.outcome.goals[f"{step.process} held"] = held
+        if hit is not None and held:
+            self._held[step.process] = hit
             self.cast.fault("hold", f"{step.process} at {hit.syscall} {hit.path}")
 
     @_perform.register
@@ -226,21 +231,15 @@ class Stage:
         self.cast.outcome.goals[self.cast.servers.upgrade(step, self.cast.fault)] = True
 
     def _end(self, name: str) -> None:
-        """End a process in good order, and take note of the crash points it came to."""
+        """End a process in good order, and take note of whether it came to its crash point."""
         self.cast.end(name)
         worker = self.cast.workers[name]
         if (step := self._troubled.get(name)) is not None and not self._recording:
             self.cast.outcome.goals[goal_of(step)] = len(worker.recorded()) >= step.k
-        for number, crash in self._armed:
-            if crash.process != name or number in self.cast.outcome.recorded:
-                continue
+        if name in self._doomed:
+            number, crash = self._doomed[name]
             if self._recording:
-                self.cast.outcome.recorded[number] = len(worker.recorded())
+                self.cast.outcome.recorded.setdefault(number, len(worker.recorded()))
             else:
-                killed = self.cast.outcome.exits[name].killed_by_lab
-                self.cast.outcome.goals[_killed_at(crash)] = killed
+                self.cast.outcome.goals[killed_at(crash)] = worker.died_at is not None
                 self.cast.outcome.recorded[number] = crash.k or 0
-
-
-def _killed_at(step: steps.Crash) -> str:
-    return f"{step.process} killed at {step.syscall} {step.pattern} k={step.k}"
