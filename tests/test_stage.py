@@ -14,6 +14,7 @@ from palace_lab.errors import LabError, UsageError
 from palace_lab.plan.graph import on_graph
 from palace_lab.plan.steps import (
     AnyStep,
+    Backdate,
     Begin,
     Crash,
     Do,
@@ -30,7 +31,7 @@ from palace_lab.processes.supervise import tracing_available, wait_any
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.deadline import Deadline
 from palace_lab.runner.launch import limits_for
-from palace_lab.runner.outcome import Outcome
+from palace_lab.runner.outcome import Outcome, backdated
 from palace_lab.runner.stage import Stage
 from palace_lab.runner.trial import record_points
 from palace_store.fixes import Fixes
@@ -172,6 +173,13 @@ def test_a_process_with_two_crash_points_is_refused(arena: Arena, k: int | None)
             if k
             else record_points(arena, on_graph(*given).changed(release=RELEASE))
         )
+
+
+@pytest.mark.parametrize("pattern", ["*.sqlite3", "no-such-file"])
+def test_times_that_are_set_back_are_a_goal(arena: Arena, pattern: str) -> None:
+    back = Backdate(pattern, seconds=60)
+    outcome = play(arena, Do("w", "open"), back)
+    assert outcome.goals == {backdated(back): pattern == "*.sqlite3"}
 
 
 def test_calls_that_are_to_fail_do_and_the_goal_says_so(arena: Arena) -> None:

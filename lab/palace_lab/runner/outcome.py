@@ -51,3 +51,8 @@ class Outcome:
 def killed_at(step: steps.Crash) -> str:
     """Return the goal of a crash point."""
     return f"{step.process} killed at {step.syscall} {step.pattern} k={step.k}"
+
+
+def backdated(step: steps.Backdate) -> str:
+    """Return the goal of setting times back."""
+    return f"backdated {step.pattern}"
