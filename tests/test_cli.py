@@ -42,6 +42,14 @@ WRONG = {
     "plan of another version": (["replay", "future.json"], "a plan of version 99"),
     "run that is none": (["run", "--resume", "."], "no directory of a run"),
     "arm that is not there": (["sweep", "s1/killed-in-pickle", "--arm", "wrong"], "has no arm"),
+    "call that nothing is killed at": (
+        ["sweep", "s1/killed-in-pickle", "--syscall", "nonsense"],
+        "there is no crash point at 'nonsense'; choose from: write, ",
+    ),
+    "file that no path is": (
+        ["sweep", "s1/killed-in-pickle", "--pattern", "state.json"],
+        "write '*/state.json'",
+    ),
     "scenario without a crash point": (["sweep", "s2/kg-holder"], "no crash point"),
     "report directory that is a file": (["run", "--report-dir", "broken.json"], "cannot write"),
     "no trials": (["run", "--trials", "0"], "not in the range"),

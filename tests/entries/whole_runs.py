@@ -18,7 +18,7 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
 HEAD = '''"""{sentence}"""
 
 from palace_lab.plan import Plan
-from palace_lab.plan.steps import Begin, Crash, Do, Finish, Go, Paused
+from palace_lab.plan.steps import Backdate, Begin, Crash, Do, Finish, Go, Paused, Terminate
 from palace_lab.scenario import SQLITE, Scenario, Wrong
 from palace_store.fixes import Fixes
 
