@@ -117,6 +117,18 @@ def test_above_the_limit_of_memory_fewer_run_and_in_the_end_none(tmp_path: Path)
     assert "no trial under way" in guards.look(0).over
 
 
+def test_what_a_trial_used_is_not_held_against_the_machine_when_it_is_over(tmp_path: Path) -> None:
+    machine = Machine()
+    guards = machine.guards(tmp_path, Limits(99_999, memory_bytes=1000 * MB))
+    machine.memory = 1100 * MB
+    assert guards.look(1).why
+    machine.memory, machine.now = 100 * MB, machine.now + 0.5
+    assert guards.look(0).jobs == 3
+    machine.memory, machine.now = 1100 * MB, machine.now + 5
+    assert guards.look(1).why
+    assert guards.look(0).cut_short
+
+
 def test_too_little_room_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guards = Machine().guards(tmp_path, Limits(99_999))
     assert guards.look(0).jobs == 3

@@ -117,7 +117,9 @@ class Guards:
     def look(self, running: int) -> Go:
         """Return how many trials may run now, `running` of them already do."""
         now = self._clock()
-        if now - self._looked >= _LOOK_EVERY_S:
+        # What a trial that has ended since had used is not in use any more.
+        stale = running == 0 and self._above_memory()
+        if stale or now - self._looked >= _LOOK_EVERY_S:
             self._looked = now
             self._written = self._burden.written_bytes()
             self._memory = self._burden.memory_bytes()
@@ -143,12 +145,15 @@ class Guards:
                 return f"{place} has only {free // 1000**2} MB free: make room"
         return ""
 
+    def _above_memory(self) -> bool:
+        return 0 < self._limits.memory_bytes < self._memory
+
     def _lower(self, running: int) -> None:
-        if 0 < self._limits.memory_bytes < self._memory and 1 < running == self.jobs:
+        if self._above_memory() and 1 < running == self.jobs:
             self.jobs -= 1
 
     def _within_memory(self, running: int) -> Go:
-        if not 0 < self._limits.memory_bytes < self._memory:
+        if not self._above_memory():
             return Go(self.jobs)
         said = f"{self._memory // 1000**2} MB of memory are in use, more than allowed"
         if running == 0:
