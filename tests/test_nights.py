@@ -150,6 +150,31 @@ def test_the_ledger_keeps_the_fastest_and_its_plan(tmp_path: Path) -> None:
     assert Ledger(tmp_path).costs == {"s1/a 1.5.9 off": 1.0}
 
 
+def test_the_ledger_keeps_the_command_that_shows_a_failure(tmp_path: Path) -> None:
+    night = tmp_path / "night"
+    (night / "plans").mkdir(parents=True)
+    (night / "plans" / "one.json").write_text("one")
+    (night / "plans" / "two.json").write_text("two")
+    ledger = Ledger(tmp_path)
+    found = [record("locked", seconds=9.0, seed=1)]
+
+    def entry() -> tuple[int, float, str]:
+        ledger.take_in("n1", found, night)
+        (only,) = ledger.entries
+        return only.seed, only.fastest_s, (tmp_path / only.plan).read_text() if only.plan else ""
+
+    assert entry() == (1, 9.0, "")
+    found.append(record("locked", seconds=8.0, seed=2))
+    assert entry() == (2, 8.0, "")
+    found.append(record("locked", seconds=8.5, seed=3, plan="plans/one.json"))
+    assert entry() == (3, 8.5, "one")  # one that can be played is worth more than a faster one
+    found.append(record("locked", seconds=2.0, seed=4))
+    found.append(record("locked", seconds=1.0, seed=5, plan="plans/lost.json"))
+    assert entry() == (3, 8.5, "one")
+    found.append(record("locked", seconds=3.0, seed=6, plan="plans/two.json"))
+    assert entry() == entry() == (6, 3.0, "two")
+
+
 def test_taking_a_night_in_again_changes_nothing(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.take_in("n1", [record("locked")] * 3, tmp_path)

@@ -318,8 +318,32 @@ def test_red_trials_are_kept_up_to_a_number(
     one = [each for each in listed if each.name == "s1/killed-in-pickle"]
     night = Faked(tmp_path, 60, lambda cell, _: "locked" if cell.arm.role == "fixed" else None)
     night.play(one)
-    plans = [path.name for path in night.night.directory.plans.iterdir() if "fixed" in path.name]
-    assert 3 <= len(plans) <= 6  # three of the fixed arm, and the first and faster canaries
+    records = read_records(night.night.directory.results_path)
+    red = [each for each in records if each.arm == "fixed"]
+    seconds = [each.seconds for each in red]
+    kept = [n for n, each in enumerate(red) if each.plan]
+    faster = [n for n in range(1, len(red)) if seconds[n] < min(seconds[:n])]
+    assert kept == sorted({0, 1, 2, *faster})
+    assert 3 < len(kept) < len(red)
+    assert all(night.night.directory.absolute(red[n].plan).is_file() for n in kept)
+
+
+def test_each_faster_red_trial_is_kept_however_many_there_were(
+    tmp_path: Path, listed: list[Listed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT", 3)
+    one = [each for each in listed if each.name == "s1/killed-in-pickle"]
+    night = Faked(tmp_path, 60, lambda cell, _: "locked" if cell.arm.role == "fixed" else None)
+    night.play(one)
+    records = [
+        each for each in read_records(night.night.directory.results_path) if each.arm == "fixed"
+    ]
+    fastest = min(records, key=lambda each: each.seconds)
+    assert records.index(fastest) >= module.KEPT  # else this shows nothing
+    (entry,) = [each for each in Ledger(tmp_path).entries if each.arm == "fixed"]
+    assert (entry.seed, entry.fastest_s) == (fastest.seed, fastest.seconds)
+    assert entry.plan
+    assert (tmp_path / entry.plan).read_text() == f"{one[0].name} {fastest.index}"
 
 
 def test_the_line_is_one_line_and_short_whatever_is_in_it(tmp_path: Path) -> None:

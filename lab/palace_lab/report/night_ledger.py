@@ -42,10 +42,10 @@ class Entry(msgspec.Struct, kw_only=True):
     last_seen: str
     count_before: int
     count_last: int
-    seed: int  # of the trial that showed it fastest
+    seed: int  # of the trial that showed it fastest, of those whose plan could be kept if any was
     fastest_s: float
     median_s: float  # of the trials that showed it on that last night
-    plan: str  # of the fastest trial, relative to the ledger; "" if it could not be kept
+    plan: str  # of that trial, relative to the ledger; "" if none could be kept
 
     @property
     def key(self) -> Key:
@@ -142,7 +142,7 @@ class Ledger:
         )
 
     def _note(self, night: str, key: Key, found: list[TrialRecord], home: Path) -> None:
-        fastest = min(found, key=lambda record: record.seconds)
+        by_time = sorted(found, key=lambda record: record.seconds)
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = Entry(
@@ -154,7 +154,7 @@ class Ledger:
                 last_seen=night,
                 count_before=0,
                 count_last=0,
-                seed=fastest.seed,
+                seed=by_time[0].seed,
                 fastest_s=float("inf"),
                 median_s=0.0,
                 plan="",
@@ -164,9 +164,14 @@ class Ledger:
             entry.last_seen = night
         entry.count_last = len(found)
         entry.median_s = round(median(record.seconds for record in found), 4)
-        if fastest.seconds < entry.fastest_s:
-            entry.seed, entry.fastest_s = fastest.seed, fastest.seconds
-            entry.plan = self._keep_plan(home / fastest.plan, key) if fastest.plan else ""
+        for record in by_time:
+            if entry.plan and record.seconds >= entry.fastest_s:
+                return
+            if record.plan and (plan := self._keep_plan(home / record.plan, key)):
+                entry.seed, entry.fastest_s, entry.plan = record.seed, record.seconds, plan
+                return
+        if not entry.plan and by_time[0].seconds < entry.fastest_s:
+            entry.seed, entry.fastest_s = by_time[0].seed, by_time[0].seconds
 
     def _keep_plan(self, source: Path, key: Key) -> str:
         target = self._plans / f"{plan_stem(*key)}.json"

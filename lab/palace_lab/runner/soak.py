@@ -4,8 +4,8 @@ Rules:
 - What is drawn depends on the night's seed (`lot`), what a trial does on its own seed; so each can
   be done again, and a night that goes on draws what it would have drawn.
 - A record is on the disk before it counts. Plan and history stay of whatever is red, up to
-  `KEPT` of a kind, and else of the first and each faster one of a kind; a trial that held as it
-  must leaves its record only.
+  `KEPT` of a kind, and of the first and each faster one of a kind; a trial that held as it must
+  leaves its record only.
 - A canary is judged like any trial that must hold. Only afterwards it is looked up in the lot that
   it was one, and it is written down under that name.
 """
@@ -174,11 +174,11 @@ class Soak:
 
     def _keep(self, record: TrialRecord) -> TrialRecord:
         kind = _kind(record)
+        faster = record.seconds < self._fastest_s.get(kind, float("inf"))
         if self._red(record):
-            wanted = self._kept[kind] < KEPT
+            wanted = faster or self._kept[kind] < KEPT
         else:
             as_usual = record.arm == "fixed" and record.reached
-            faster = record.seconds < self._fastest_s.get(kind, float("inf"))
             wanted = faster and not as_usual
         paths = [self._night.directory.absolute(each) for each in (record.plan, record.history)]
         if wanted:
