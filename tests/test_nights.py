@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from palace_lab.commands.session import Asked, begin
 from palace_lab.errors import UsageError
 from palace_lab.judge.results import TrialRecord
+from palace_lab.report.console import Console
 from palace_lab.report.durable import replace_file
 from palace_lab.report.night_ledger import Ledger
 from palace_lab.report.nights import (
@@ -22,8 +24,10 @@ from palace_lab.report.nights import (
     unfinished,
     working_in,
 )
+from palace_lab.report.records import encode_record
 
 PLENTY = Keep(nights=99, disk_bytes=10**12)
+ASKED = Asked(("s4",), ("1.5.9",), seed=1)
 
 
 def record(
@@ -77,6 +81,47 @@ def test_a_night_of_days_ago_is_not_gone_on_with(tmp_path: Path) -> None:
     (old / MARKER).write_text(old.name)
     assert nights(tmp_path) == [old]
     assert unfinished(tmp_path) is None
+
+
+def night_of(folder: Path, name: str, *records: TrialRecord) -> Path:
+    """Make a night of that name that was cut off after these trials."""
+    begun = Night.begin(folder).path
+    (begun / "results.jsonl").write_bytes(b"".join(map(encode_record, records)) + b'{"torn')
+    path = folder / name
+    begun.rename(path)
+    (path / MARKER).write_text(name)
+    return path
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_a_night_found_is_in_the_ledger_however_long_ago_it_was_cut_off(
+    tmp_path: Path, *, resume: bool
+) -> None:
+    old = night_of(tmp_path, "20200101T220000Z-abcdef", record("locked"), record("locked", seed=8))
+    later = night_of(tmp_path, "20200109T220000Z-abcdef", record("phantom", arm="fixed"))
+    gone = night_of(tmp_path, "20200109T230000Z-abcdef")
+    (gone / "results.jsonl").unlink()
+    for _ in range(2):  # and once only
+        begun = begin(Console(), tmp_path, Ledger(tmp_path), ASKED, PLENTY, resume=resume)
+        begun.night.note(0.0, 0, ended="its time is over")
+        entries = {each.signature: each for each in Ledger(tmp_path).entries}
+        assert {name: each.count for name, each in entries.items()} == {"locked": 2, "phantom": 1}
+        assert entries["locked"].last_seen == old.name
+        assert entries["phantom"].last_seen == later.name
+    assert len(nights(tmp_path)) == 5
+
+
+def test_only_of_a_night_of_today_it_is_said_that_it_could_have_been_gone_on_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    night_of(tmp_path, "20200101T220000Z-abcdef")
+    today = Night.begin(tmp_path)
+    begin(Console(), tmp_path, Ledger(tmp_path), ASKED, PLENTY, resume=False)
+    told = capsys.readouterr()
+    said = " ".join((told.out + told.err).split())
+    assert "20200101T220000Z-abcdef was cut off and is left" in said
+    assert said.count("--resume") == 1
+    assert f"{today.name} was cut off and is left; --resume would have gone on with it" in said
 
 
 @pytest.mark.parametrize("torn", [b"", b"{", b"\xff", b'{"worked_s": -5}', b"[" * 100_000])

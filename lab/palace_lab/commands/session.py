@@ -17,7 +17,7 @@ from palace_lab.report import night_words
 from palace_lab.report.console import STYLES, Console
 from palace_lab.report.durable import replace_file
 from palace_lab.report.night_ledger import Ledger
-from palace_lab.report.nights import Keep, Night, retire, unfinished
+from palace_lab.report.nights import Keep, Night, cut_off, retire, unfinished
 from palace_lab.report.records import read_records
 from palace_lab.report.rundir import ASKED, asked_in
 from palace_lab.report.terminal import RunProgress
@@ -55,7 +55,10 @@ class Begun:
 def begin(
     console: Console, folder: Path, ledger: Ledger, asked: Asked, keep: Keep, *, resume: bool
 ) -> Begun:
-    """Return the night to work on: the one that was cut off, or a new one."""
+    """Return the night to work on: the one that was cut off, or a new one.
+
+    A new one first takes into the ledger what each night that was cut off had found, and ends it.
+    """
     last = unfinished(folder)
     if resume and last is not None:
         console.say(
@@ -66,9 +69,11 @@ def begin(
         return Begun(last, _noted(last.path))
     chosen(asked.names, nightly=True)  # a wrong name makes no night
     resolve_all(asked.releases)
-    if last is not None:
-        _close(console, last, ledger)
-        console.say(f"{last.name} was cut off and is left; --resume would go on with it", hang=2)
+    for night in cut_off(folder):
+        _close(console, night, ledger)
+        could = last is not None and night.name == last.name
+        hint = "; --resume would have gone on with it" if could else ""
+        console.say(f"{night.name} was cut off and is left{hint}", hang=2)
     for path in retire(folder, replace(keep, nights=max(1, keep.nights - 1))):
         console.say(f"removed the old night {path.name}", "dim")
     night = Night.begin(folder)

@@ -33,7 +33,7 @@ UNFINISHED = "unfinished"
 STATE = "state.json"
 LOCK = ".soak-lock"
 NOTE_EVERY_S = 60.0
-#: One that began longer ago is another night, and is left as it is.
+#: One that began longer ago is another night, and nobody goes on with it.
 _SAME_NIGHT_S = 24 * 3600.0
 _NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
@@ -141,6 +141,11 @@ def unfinished(folder: Path) -> Night | None:
             return None
         return Night(RunDirectory.open_existing(path))
     return None
+
+
+def cut_off(folder: Path) -> list[Night]:
+    """Return every night that has not ended, oldest first, however long ago it began."""
+    return [Night(RunDirectory(path)) for path in nights(folder) if not _state(path).ended]
 
 
 def retire(folder: Path, keep: Keep, *, current: Path | None = None) -> list[Path]:
