@@ -118,6 +118,31 @@ def test_what_is_not_what_was_handed_on_is_refused(chain: Path, how: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+SENSELESS = {
+    "after one that is not in the chain": (NEW, "1.0.21", "chromadb 1.0.21 has handed nothing on"),
+    "after itself": (NEW, NEW, f"chromadb {NEW} cannot be the stop after chromadb {NEW}: it is"),
+    "after one that came later": (OLD, NEW, f"chromadb {OLD} cannot be the stop after chromadb"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", SENSELESS)
+def test_a_stop_that_cannot_be_made_costs_no_link(chain: Path, how: str) -> None:
+    release, before, said = SENSELESS[how]
+    there = hashes(chain)
+    with Arena([], scratch_root=None) as arena, pytest.raises(UsageError, match=said):
+        Chain.open(chain, before).stop(arena, release, before, ALL)
+    assert hashes(chain) == there
+
+
+def hashes(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
 @pytest.mark.slow
 def test_a_stop_repeated_cuts_off_what_came_after_it(chain: Path) -> None:
     path = chain / OLD / "link.json"
@@ -138,6 +163,20 @@ def test_a_chain_is_begun_in_no_directory_of_somebody_else(tmp_path: Path) -> No
     with pytest.raises(UsageError, match="holds something that is no chain of hops"):
         Chain.begin(tmp_path, 1)
     assert (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("what", ["file", "link", "link_to_nothing", "file/below"])
+def test_a_chain_is_begun_in_a_directory_only(tmp_path: Path, what: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    Chain.begin(tmp_path / "theirs", 1)
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    (tmp_path / "link_to_nothing").symlink_to(tmp_path / "nothing")
+    with pytest.raises(UsageError, match="name a new or an empty directory with --chain") as caught:
+        Chain.begin(tmp_path / what, 1)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "theirs" / "chain.json").is_file()
+    assert (tmp_path / "link").is_symlink()
 
 
 # The environments --------------------------------------------------------------------------------

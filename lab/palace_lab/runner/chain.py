@@ -64,16 +64,26 @@ class Chain:
     @classmethod
     def begin(cls, directory: Path, seed: int) -> Chain:
         """Begin a new chain; an old one there is removed, anything else refused."""
-        if directory.exists():
-            if not (directory / _CHAIN).is_file() and any(directory.iterdir()):
-                raise UsageError(
-                    f"{directory} holds something that is no chain of hops; name a new or an "
-                    "empty directory with --chain"
-                )
-            shutil.rmtree(directory)
-        directory.mkdir(parents=True)
         head = _Head(secrets.token_hex(8), seed)
-        (directory / _CHAIN).write_bytes(msgspec.json.encode(head))
+        if directory.is_symlink():
+            raise UsageError(
+                f"{directory} is a symbolic link; name a new or an empty directory with --chain"
+            )
+        try:
+            if directory.exists():
+                if not (directory / _CHAIN).is_file() and any(directory.iterdir()):
+                    raise UsageError(
+                        f"{directory} holds something that is no chain of hops; name a new or an "
+                        "empty directory with --chain"
+                    )
+                shutil.rmtree(directory)
+            directory.mkdir(parents=True)
+            (directory / _CHAIN).write_bytes(msgspec.json.encode(head))
+        except OSError as error:
+            raise UsageError(
+                f"no chain of hops can begin in {directory} ({error.strerror or error}); name a "
+                "new or an empty directory with --chain"
+            ) from None
         return cls(directory, head)
 
     @classmethod
@@ -103,7 +113,13 @@ class Chain:
                 f"{place / _LEDGER} is not the ledger that chromadb {release} handed on; begin "
                 "the chain anew"
             )
-        checked = link
+        self._route(link)
+        decoder = msgspec.json.Decoder(Event)
+        return link, Given(place / _PALACE, tuple(map(decoder.decode, raw.splitlines())))
+
+    def _route(self, link: Link) -> list[str]:
+        """Return the releases a palace has come through, the last first; checks every link."""
+        releases, checked = [link.release], link
         while checked.before:
             earlier = self._link(checked.before)
             if _sha256((self.directory / checked.before / _LINK).read_bytes()) != (
@@ -114,17 +130,23 @@ class Chain:
                     f"chromadb {checked.before} has handed on since; go on from there again"
                 )
             checked = earlier
-        decoder = msgspec.json.Decoder(Event)
-        return link, Given(place / _PALACE, tuple(map(decoder.decode, raw.splitlines())))
+            releases.append(checked.release)
+        return releases
 
     def stop(self, arena: Arena, release: str, before: str, fixes: tuple[str, ...]) -> Trial:
         """Make one stop: look at what was handed on, write, die in a flush, be looked at.
 
         Leaves a link only if everything held and the writer was killed where it was meant to be.
+        What cannot be made is refused with `UsageError`, and every link stays.
         """
         place = self.directory / release
-        shutil.rmtree(place, ignore_errors=True)
         link, given = self.taken_over(before) if before else (None, None)
+        if link is not None and release in self._route(link):
+            raise UsageError(
+                f"chromadb {release} cannot be the stop after chromadb {before}: it is one the "
+                "palace has come through; name another release, or begin the chain anew"
+            )
+        shutil.rmtree(place, ignore_errors=True)
         first = 0 if link is None else link.drawers
         writer = killed_in_flush(f"writer-{release}", first=first)
         plan = Plan(
