@@ -177,6 +177,28 @@ def test_who_goes_on_need_not_say_again_what_was_asked(tmp_path: Path) -> None:
     assert "s2/asked" not in more.stdout
 
 
+@pytest.mark.parametrize("kept", [5, 9], ids=["before-it-was-stretched", "while-it-was"])
+def test_a_race_that_was_interrupted_is_decided_when_it_is_gone_on_with(
+    tmp_path: Path, kept: int
+) -> None:
+    scenario(tmp_path, "race", plan=PLAN, off="Fixes.all()", probability="0.3")
+    whole = run(tmp_path, "run", "s2/race")
+    assert whole.returncode == ExitCode.GONE, whole.stdout + whole.stderr
+    results = tmp_path / "reports" / "latest" / "results.jsonl"
+    lines = results.read_text().splitlines()
+    off = [line for line in lines if json.loads(line)["arm"] == "off"]
+    assert len(off) > 9
+    left = [line for line in lines if line not in off[kept:]]
+    results.write_text("\n".join(left) + "\n")  # as if it had been interrupted
+    done = run(tmp_path, "run", "--resume", "reports/latest")
+    assert done.returncode == ExitCode.GONE, done.stdout + done.stderr
+    again = [json.loads(line) for line in results.read_text().splitlines()]
+    numbers = [(each["arm"], each["index"]) for each in again]
+    assert sorted(numbers) == sorted(
+        (each["arm"], each["index"]) for each in map(json.loads, lines)
+    )
+
+
 @pytest.mark.parametrize("text", ["[]", "{", '{"trials": "many"}', '{"names": "s2/none"}'])
 def test_a_run_that_does_not_say_what_was_asked_is_refused(tmp_path: Path, text: str) -> None:
     scenario(tmp_path, "asked", plan=PLAN, off="Fixes.none()")

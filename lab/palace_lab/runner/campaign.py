@@ -173,6 +173,9 @@ class Campaign:
             if record.seed == cell.trial_seed(record.index):
                 cell.records[record.index] = record
                 cell.wanted = max(cell.wanted, record.index + 1)
+        for cell in cells.values():
+            if len(cell.records) == cell.wanted:
+                cell.stretch()  # as it would have been after the last of them
 
     def _take(self, cell: Cell, record: TrialRecord) -> None:
         cell.records[record.index] = record
