@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,23 @@ def test_a_race_may_take_as_many_trials_as_decide_it_and_no_other_arm_more(n: in
                 assert most == n
             else:
                 assert most >= max(6 * n, SequentialTest(scenario.probability).enough())
+
+
+def test_the_page_says_how_many_trials_a_race_of_a_report_may_take() -> None:
+    page = " ".join((Path(__file__).parents[1] / "docs" / "repro.md").read_text().split())
+    found = re.search(r"(\d+) for `(\S+)` \((\d+) %\), (\d+) for every other race there is", page)
+    assert found is not None
+    most = {
+        each.name: most_trials(5, arm, each.scenario)
+        for each in LISTED
+        if each.scenario.probability is not None
+        for arm in each.scenario.arms()
+        if arm.role == "off"
+    }
+    rare = most.pop(found[2])
+    assert (rare, set(most.values())) == (int(found[1]), {int(found[4])})
+    (named,) = [each.scenario for each in LISTED if each.name == found[2]]
+    assert named.probability == int(found[3]) / 100
 
 
 def test_a_name_is_enough_to_run_what_a_profile_leaves_out() -> None:
