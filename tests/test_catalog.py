@@ -31,11 +31,14 @@ NAME_BYTES_MAX = 44  # what a history has room for
 
 FILE = '''"""A thing breaks."""
 from palace_lab.plan import Plan
+from palace_lab.plan.steps import write
 from palace_lab.scenario import Scenario
 from palace_store.fixes import Fixes
 
-scenario = Scenario(system="s1", plan=Plan(steps=()), off=Fixes.none(), accepts={"*": "locked"})
+plan = Plan(steps=(write("w", 1),))
+scenario = Scenario(system="s1", plan=plan, off=Fixes.none(), accepts={"*": "locked"})
 '''
+STEPS = 'steps=(write("w", 1),)'
 
 
 def put(root: Path, *paths: str, text: str = FILE) -> Path:
@@ -229,9 +232,9 @@ def test_a_name_like_no_other_gets_no_guess(wrong: str) -> None:
 @pytest.mark.parametrize(
     ("was", "becomes", "told"),
     [
-        ("steps=()", "steps=(Crash('w', 'wrote', '*/x', k=1),)", "no crash point at 'wrote'"),
-        ("steps=()", "steps=(Crash('w', 'write', '*/x', at=1.7),)", "<= 1.0 - at `$.steps[0].at`"),
-        ("steps=()", "steps=(Elapse(-1),)", "`$.steps[0].seconds`"),
+        (STEPS, "steps=(Crash('w', 'wrote', '*/x', k=1),)", "no crash point at 'wrote'"),
+        (STEPS, "steps=(Crash('w', 'write', '*/x', at=1.7),)", "<= 1.0 - at `$.steps[0].at`"),
+        (STEPS, "steps=(Elapse(-1),)", "`$.steps[0].seconds`"),
         ('{"*"', '{">=banana"', "accepts what is no release: Invalid specifier: '>=banana'"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 
 from palace_lab.errors import ExitCode
 from palace_lab.plan import Plan, dump_plan
+from palace_lab.plan.steps import write
 
 CLONE = Path(__file__).resolve().parents[1]
 START = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
@@ -60,7 +61,7 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_bad_input_is_one_sentence(case: str, tmp_path: Path) -> None:
-    (tmp_path / "good.json").write_bytes(dump_plan(Plan(steps=())))
+    (tmp_path / "good.json").write_bytes(dump_plan(Plan(steps=(write("w", 1),))))
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "future.json").write_text('{"version": 99}')
     before = sorted(tmp_path.rglob("*"))

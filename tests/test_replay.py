@@ -74,6 +74,40 @@ def test_a_plan_that_makes_no_sense_is_one_sentence(case: str, tmp_path: Path) -
     assert "Traceback" not in done.stderr
 
 
+REACHING: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "a process outside": ([asked(process="../../../evil")], "names a process '../../../evil'"),
+    "a process with a NUL": ([asked(process="a\0b")], "names a process 'a\\x00b'"),
+    "the lab's own process": ([asked(process="nemesis")], "names a process 'nemesis', but"),
+    "a name too long for a file": ([asked(process="p" * 300)], "write 1 to 44 letters"),
+    "times of others' files": (
+        [
+            WRITE,
+            {"step": "close", "process": "w"},
+            {"step": "backdate", "pattern": "../../../../victim.txt", "seconds": 99_999_999},
+        ],
+        "$.steps[2] (backdate) has the pattern '../../../../victim.txt'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REACHING)
+def test_a_plan_reaches_nothing_outside_of_its_trial(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, sentence = REACHING[case]
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    victim = tmp_path / "victim.txt"  # from the palace of a trial in there, four folders up
+    victim.write_text("mine")
+    before = victim.stat().st_mtime_ns
+    done = replay(tmp_path, *steps, target="chroma", observers=["chroma"])
+    assert victim.stat().st_mtime_ns == before
+    assert list(scratch.iterdir()) == []
+    assert sentence in done.stderr
+    assert (done.returncode, len(done.stderr.splitlines())) == (ExitCode.USAGE, 1)
+
+
 def test_a_crash_at_a_share_of_the_way_is_put_where_an_undisturbed_run_has_it(
     tmp_path: Path,
 ) -> None:

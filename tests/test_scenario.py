@@ -139,7 +139,7 @@ def test_wrong_options_apply_to_all_processes_and_to_nothing_else_of_them() -> N
 
 def test_a_plan_may_be_made_to_size() -> None:
     def plan(size: Size) -> Plan:
-        return Plan(steps=tuple(steps.Close(f"w{n}") for n in range(size.processes or 2)))
+        return Plan(steps=tuple(steps.write(f"w{n}", 1) for n in range(size.processes or 2)))
 
     made = scenario(plan=plan)
     (arm, *_) = made.arms()

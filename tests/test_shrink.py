@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palace_lab.plan import Plan, dump_plan
+from palace_lab.plan import Plan, check_plan, dump_plan
 from palace_lab.plan.model import Process
 from palace_lab.plan.steps import (
     AnyStep,
@@ -80,6 +80,7 @@ def test_what_needs_a_step_before_it_goes_with_that_step() -> None:
         Begin("b", "write", {"first": 9, "count": 1}),
         Release("b"),
         Finish("b"),
+        write("c", 1, first=20),
         Stop("c"),
         Continue("c"),
         Close("a"),
@@ -90,8 +91,9 @@ def test_what_needs_a_step_before_it_goes_with_that_step() -> None:
         tried.append(candidate)
         return any(isinstance(step, Stop) for step in candidate.steps)
 
-    assert shrink(whole, fails).steps == (Stop("c"),)
+    assert shrink(whole, fails).steps == (write("c", 1, first=20), Stop("c"), Continue("c"))
     for candidate in tried:
+        assert check_plan(candidate, "the candidate") is candidate
         kinds = [(type(step), getattr(step, "process", "")) for step in candidate.steps]
         for later, needed in ((Finish, Begin), (Release, Hold), (Continue, Stop)):
             for at, (kind, name) in enumerate(kinds):

@@ -17,7 +17,7 @@ from palace_lab.called import called
 from palace_lab.errors import UsageError
 from palace_lab.plan import dump_plan
 from palace_lab.plan.drawn import Drawn
-from palace_lab.scenario import Scenario, Size, covers
+from palace_lab.scenario import SQLITE, Scenario, Size, covers
 
 #: Environment variable that names another folder of scenarios.
 VARIABLE = "PALACE_LAB_SCENARIOS"
@@ -103,12 +103,19 @@ def _check(scenario: Scenario, path: Path, name: str) -> None:
             covers(specifier, scenario.releases[0])
     except ValueError as error:
         raise UsageError(f"the scenario file {path} accepts what is no release: {error}") from None
-    if not isinstance(scenario.plan, Drawn):
-        plan = scenario.plan(Size()) if callable(scenario.plan) else scenario.plan
-        try:
-            dump_plan(plan.changed(name=name))
-        except UsageError as error:
-            raise UsageError(f"the scenario file {path} has no plan: {error}") from None
+    try:
+        if not isinstance(scenario.plan, Drawn):
+            plan = scenario.plan(Size()) if callable(scenario.plan) else scenario.plan
+            dump_plan(plan.changed(name=name))  # so its values are of the types they are to be
+        for arm in scenario.arms():
+            scenario.plan_for(arm, _drawn_for(scenario), 0, Size(), name)
+    except UsageError as error:
+        raise UsageError(f"the scenario file {path} has no plan: {error}") from None
+
+
+def _drawn_for(scenario: Scenario) -> str:
+    """Return a release that a plan can be drawn for: "" is one that no palace is too old for."""
+    return "" if scenario.releases[0] == SQLITE else scenario.releases[0]
 
 
 def scenario_name(path: Path, root: Path) -> str:

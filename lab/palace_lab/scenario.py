@@ -24,6 +24,7 @@ from packaging.version import Version
 from palace_lab.checks.signatures import NEVER_ACCEPTED, known
 from palace_lab.errors import UsageError
 from palace_lab.judge.verdict import Role
+from palace_lab.plan import check_plan
 from palace_lab.plan.drawn import Drawn
 from palace_lab.plan.model import Plan, Process
 from palace_store.fixes import Fixes
@@ -143,7 +144,10 @@ class Scenario:
         return frozenset(found)
 
     def plan_for(self, arm: Arm, release: str, seed: int, size: Size, name: str) -> Plan:
-        """Return the plan of one trial, with nothing left open but recorded crash points."""
+        """Return the plan of one trial, with nothing left open but recorded crash points.
+
+        Raises `UsageError` for one that makes no sense.
+        """
         if isinstance(self.plan, Drawn):
             plan = self.plan.draw(random.Random(seed), release)  # noqa: S311 (a lot, no secret)
         else:
@@ -155,7 +159,7 @@ class Scenario:
                 processes = [each for each in processes if each.name != process]
                 options = {**described.options, **arm.options}
                 processes.append(_with_options(described, options))
-        return plan.changed(
+        made = plan.changed(
             name=name,
             arm=arm.role,
             release=release,
@@ -163,6 +167,7 @@ class Scenario:
             fixes=tuple(arm.fixes.words()),
             processes=tuple(processes),
         )
+        return check_plan(made, f"the plan of {name}, arm {arm.role},")
 
 
 def _with_options(process: Process, options: dict[str, Any]) -> Process:

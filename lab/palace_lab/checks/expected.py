@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from palace_lab.history.merge import Call, many_objects
+from palace_lab.plan.model import DRAWERS_END
 
 #: Drawers numbered from here on are written by observers, after everything that is judged.
-PROBE_FIRST = 9_000_000
+PROBE_FIRST = DRAWERS_END
 _FOREVER = 2**62
 _NEVER = -2
 _CHANGES = frozenset({"add", "upsert", "delete"})

@@ -167,7 +167,10 @@ class _Drawing:
         if self._alive:
             name = self._lot.choice(self._alive)
             self._alive.remove(name)
-            self._steps.append(self._lot.choice((Close, Kill))(name))
+            how = self._lot.choice((Close, Kill))
+            # Who was given nothing to do, for want of a fact to tell, just leaves.
+            busy = any(getattr(step, "process", "") == name for step in self._steps)
+            self._steps.append(how(name) if busy else Close(name))
 
     def _die_at_a_point(self) -> None:
         """Arm a crash point and do one thing; who mends what that leaves may die in turn."""

@@ -16,6 +16,8 @@ from palace_lab.plan.steps import Alternate, AnyStep, Check, Together
 VERSION = 1
 #: As the release of a process: it runs by the lab's own interpreter, without any chromadb.
 OWN = "lab"
+#: The numbers of a plan's drawers are below this; observers write those from here on.
+DRAWERS_END = 9_000_000
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,7 +82,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def process_names(self) -> list[str]:
         """Return every process the steps name, in the order they first appear."""
-        return list(dict.fromkeys(_named(self.steps)))
+        return list(dict.fromkeys(name for step in self.steps for name in named_by(step)))
 
     def releases(self) -> set[str]:
         """Return the releases the plan needs environments for: all that it names."""
@@ -94,11 +96,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return msgspec.structs.replace(self, **values)
 
 
-def _named(steps: tuple[AnyStep, ...]) -> Iterator[str]:
-    for step in steps:
-        if isinstance(step, Together):
-            yield from (call.process for call in step.calls)
-        elif isinstance(step, Alternate):
-            yield from step.processes
-        elif (name := getattr(step, "process", None)) is not None:
-            yield name
+def named_by(step: AnyStep) -> Iterator[str]:
+    """Yield the processes a step names."""
+    if isinstance(step, Together):
+        yield from (call.process for call in step.calls)
+    elif isinstance(step, Alternate):
+        yield from step.processes
+    elif (name := getattr(step, "process", None)) is not None:
+        yield name

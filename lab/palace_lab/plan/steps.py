@@ -238,6 +238,8 @@ AnyStep = (
     | Upgrade
 )
 
+#: Steps in which processes do something.
+WORK = (Do, Begin, Together, Alternate)
 #: Steps for which a process is traced.
 TRACED = (Crash, Hold, Fail, Slow)
 

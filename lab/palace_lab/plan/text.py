@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from palace_lab.errors import UsageError
+from palace_lab.plan.mistakes import check_plan
 from palace_lab.plan.model import VERSION, Plan
 
 _BYTES_MAX = 4 * 1024 * 1024
@@ -31,7 +32,7 @@ def dump_plan(plan: Plan) -> bytes:
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a plan back; what is wrong with it is said in one sentence."""
+    """Read a plan that can be played; what is wrong with it is said in one sentence."""
     try:
         with path.open("rb") as file:
             raw = file.read(_BYTES_MAX + 1)
@@ -42,11 +43,11 @@ def load_plan(path: Path) -> Plan:
         ) from None
     if len(raw) > _BYTES_MAX:
         raise UsageError(f"{path} has over {_BYTES_MAX} bytes; that is no plan of this lab")
-    return parse_plan(raw, str(path))
+    return check_plan(parse_plan(raw, str(path)), str(path))
 
 
 def parse_plan(raw: bytes, where: str) -> Plan:
-    """Turn the text of a plan into a plan."""
+    """Turn the text of a plan into a plan, which may make no sense yet: see `check_plan`."""
     try:
         version = _OBJECTS.decode(raw).get("version")
         if version != VERSION:

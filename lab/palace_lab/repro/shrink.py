@@ -7,22 +7,13 @@ Steps are left out in halves, quarters, … and one by one, then writes are made
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from palace_lab.plan import steps
+from palace_lab.plan.mistakes import mistakes
 from palace_lab.plan.model import Plan
-
-#: Steps that make no sense unless one of these came before them for the same process.
-_FOLLOWS: dict[type[steps.Step], type[steps.Step]] = {
-    steps.Paused: steps.Begin,
-    steps.Go: steps.Begin,
-    steps.Finish: steps.Begin,
-    steps.Held: steps.Hold,
-    steps.Release: steps.Hold,
-    steps.Continue: steps.Stop,
-}
 
 
 def shrink(plan: Plan, fails: Callable[[Plan], bool], *, plays_max: int = 100) -> Plan:
@@ -44,7 +35,9 @@ def _leave_out(plan: Plan, fails: Callable[[Plan], bool]) -> Plan:
         # From the end: what comes after the harm was done is rarely needed.
         for end in range(before, 0, -size):
             kept = best.steps[: max(0, end - size)] + best.steps[end:]
-            if kept and _makes_sense(kept) and fails(candidate := _with_steps(best, kept)):
+            candidate = _sensible(_with_steps(best, kept))
+            shorter = candidate is not None and len(candidate.steps) < len(best.steps)
+            if candidate is not None and shorter and fails(candidate):
                 best = candidate
         if size > 1 or len(best.steps) == before:
             size //= 2
@@ -69,15 +62,18 @@ def _shorter(step: steps.Step) -> Iterator[steps.AnyStep]:
             yield msgspec.structs.replace(step, args={**step.args, "count": less})
 
 
-def _makes_sense(kept: Sequence[steps.Step]) -> bool:
-    before: set[tuple[type[steps.Step], str]] = set()
-    for step in kept:
-        needed = _FOLLOWS.get(type(step))
-        name = getattr(step, "process", "")
-        if needed is not None and (needed, name) not in before:
-            return False
-        before.add((type(step), name))
-    return True
+def _sensible(plan: Plan) -> Plan | None:
+    """Return the plan without the steps that make no sense in it, None if it makes none at all.
+
+    Of two steps that need each other the other one goes as well.
+    """
+    while found := list(mistakes(plan)):
+        wrong = {each.step for each in found}
+        if None in wrong:
+            return None
+        kept = tuple(step for number, step in enumerate(plan.steps) if number not in wrong)
+        plan = _with_steps(plan, kept)
+    return plan
 
 
 def _with_steps(plan: Plan, kept: tuple[steps.AnyStep, ...]) -> Plan:
