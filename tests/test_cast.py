@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from palace_lab.plan import Plan
+from palace_lab.plan import Plan, steps
 from palace_lab.processes.exits import Exit, WorkerGoneError
 from palace_lab.processes.points import CrashPoint
 from palace_lab.processes.supervise import Worker
@@ -68,3 +69,28 @@ def test_a_dead_process_cannot_be_armed_however_often(tmp_path: Path) -> None:
     assert [made.arm("writer", point) for _ in range(2)] == [False, False]
     assert made.outcome.exits == {"writer": ENDED}
     made.close()
+
+
+def test_only_files_in_the_palace_are_set_back(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    made = with_a_dead_writer(tmp_path)
+    palace = tmp_path / "palace"
+    (palace / "shelf").mkdir()
+    (palace / "linked").symlink_to(outside)
+    victims = [outside / "a.bin", tmp_path / "b.bin"]
+    (palace / "c.bin").symlink_to(victims[1])
+    own = palace / "shelf" / "d.bin"
+    for path in (*victims, own):
+        path.write_text("content")
+        os.utime(path, (1000, 1000))
+    for pattern in ("*/*.bin", "*.bin", "../*.bin"):
+        made.backdate(steps.Backdate(pattern, 60))
+    made.close()
+    assert [path.stat().st_mtime for path in victims] == [1000, 1000]
+    assert own.stat().st_mtime == 940
+    assert made.outcome.goals == {
+        "backdated */*.bin": True,
+        "backdated *.bin": False,
+        "backdated ../*.bin": False,
+    }

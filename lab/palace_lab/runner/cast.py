@@ -71,9 +71,14 @@ class Cast:
         self._nemesis.write("fault", what, text=text)
 
     def backdate(self, step: steps.Backdate) -> None:
-        """Set the times of matching files back, as if they had been written earlier."""
+        """Set the times of matching files back, as if they had been written earlier.
+
+        What a link or a `..` leads to outside of the palace is left alone.
+        """
         palace = self._directory / "palace"
-        paths = sorted(palace.glob(step.pattern))
+        inside = palace.resolve()
+        found = sorted(palace.glob(step.pattern))
+        paths = [path for path in found if path.resolve().is_relative_to(inside)]
         for path in paths:
             status = path.stat()
             self.fault("backdate", f"{path.relative_to(palace)} by {step.seconds} s")
