@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import os
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -20,6 +21,7 @@ from palace_lab.judge.statistics import interval, running_interval
 from palace_lab.judge.verdict import Name, Role, Tried, Verdict, judge
 from palace_lab.report import facts, words
 from palace_lab.report.console import Console
+from palace_lab.report.html_page import write_page
 from palace_lab.report.junit import write_junit
 from palace_lab.report.summary import summary_text, write_summary
 from palace_lab.report.table import Cell, fold, header, layout, table
@@ -477,6 +479,25 @@ def test_junit_is_valid_whatever_the_text(
     assert len(suite.findall(".//testcase")) == 5
     assert len(suite.findall(".//failure")) == 3
     assert len(suite.findall(".//error")) == 2
+
+
+@pytest.mark.parametrize("number", [0x0, 0xD800, 0xFDD0, 0xFFFE, 0xFFFF, 0x1FFFF, 0x10FFFE])
+def test_what_is_no_character_is_spelt_out(number: int, tmp_path: Path) -> None:
+    sentence = f"drawer 'a{chr(number)}b' is there"
+    result = run(row(arm("fixed", LOSS, sentence=sentence)))
+    root = ET.parse(write_junit(result, tmp_path)).getroot()  # noqa: S314 - our own file
+    (failure,) = root.findall(".//failure")
+    assert f"{number:x}b' is there" in (failure.text or "")
+    assert chr(number) not in words.one_line(sentence)
+
+
+def test_the_folder_of_a_run_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/rep\xff"))
+    folder.mkdir()
+    result = run(row(arm("fixed", LOSS)))
+    assert "rep\\udcff" in write_summary(result, folder).read_text("utf-8")
+    assert "rep\\udcff" in write_page(result, folder).read_text("utf-8")
+    ET.parse(write_junit(result, folder))  # noqa: S314 - our own file
 
 
 def test_in_junit_only_what_is_as_promised_is_green(tmp_path: Path) -> None:

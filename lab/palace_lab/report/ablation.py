@@ -59,7 +59,8 @@ def write_ablation(found: Ablation, fixes: Sequence[str], directory: Path) -> Pa
     parts = ["# Palace Lab: ablation", "\n".join(_table(found, fixes))]
     if bad := troubles(found):
         parts.append("\n".join(f"- {escape(line)}" for line in bad))
-    path.write_text("\n\n".join([*parts, escape(machine())]) + "\n", encoding="utf-8")
+    text = "\n\n".join([*parts, escape(machine())]) + "\n"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a path may be no UTF-8
     return path
 
 

@@ -48,7 +48,8 @@ _FAULTS_MAX = 3
 def write_page(result: RunResult, directory: Path) -> Path:
     """Write report.html into a run's directory and return its path."""
     path = directory / NAME
-    path.write_text(page_text(result, directory), encoding="utf-8")
+    text = page_text(result, directory)
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a path may be no UTF-8
     return path
 
 

@@ -24,7 +24,8 @@ def write_summary(result: RunResult, directory: Path) -> Path:
     """Write summary.md into a run's directory and return its path."""
     path = directory / NAME
     path.touch()  # so that the counts line names the file it stands in
-    path.write_text(summary_text(result, directory), encoding="utf-8")
+    text = summary_text(result, directory)
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a path may be no UTF-8
     return path
 
 

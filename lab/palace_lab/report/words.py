@@ -35,6 +35,9 @@ SENTENCE_CHARACTERS_MAX = 600
 _TELLING = re.compile(r"[\w-]+\.(?:bin|json|jsonl|pickle|py|sqlite3)")
 _IN_PATH = r"[^\s/'\"`:,;()<>|]"
 
+#: Categories of characters that are not shown but obeyed, or are none alone.
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
 _MINUTE_S = 60
 _KILO = 1000
 _ONE_DIGIT_BELOW = 10
@@ -187,9 +190,14 @@ def _shortened(found: re.Match[str]) -> str:
 
 
 def _shown(character: str) -> str:
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+    if unicodedata.category(character) in _UNSEEN or _is_noncharacter(ord(character)):
         return character.encode("unicode_escape").decode("ascii")
     return character
+
+
+def _is_noncharacter(number: int) -> bool:
+    """Tell whether this is the number of no character, and never will be: XML refuses some."""
+    return number & 0xFFFE == 0xFFFE or 0xFDD0 <= number <= 0xFDEF  # noqa: PLR2004 (Unicode's)
 
 
 def _up(probability: float) -> float:
