@@ -202,6 +202,26 @@ ODD: dict[str, tuple[list[Step], dict[str, Any], str]] = {
         {"processes": [{"name": "w", "options": {"machine": "../../.."}}]},
         "$.processes[0].options.machine is '../../..'",
     ),
+    "server outside": (
+        [W],
+        {"processes": [{"name": "w", "options": {"serves": "a/b"}}]},
+        "$.processes[0].options.serves is 'a/b'; write 1 to 44 letters",
+    ),
+    "palace of somebody": (
+        [W],
+        {"processes": [{"name": "w", "options": {"arguments": ["--palace", "/mine"]}}]},
+        "$.processes[0].options.arguments has '--palace'; a plan may give a server --restart, ",
+    ),
+    "shortened": (
+        [W],
+        {"processes": [{"name": "w", "options": {"arguments": ["--pal=/mine"]}}]},
+        "$.processes[0].options.arguments has '--pal=/mine'",
+    ),
+    "words that are none": (
+        [W],
+        {"processes": [{"name": "w", "options": {"arguments": "--restart"}}]},
+        "$.processes[0].options.arguments is '--restart'; write a list of words",
+    ),
     "version that is source text": (
         [W],
         {"processes": [{"name": "w", "options": {"library": '1"; import os; "'}}]},

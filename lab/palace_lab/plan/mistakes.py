@@ -7,10 +7,11 @@ under test did, must not go unseen, and must not reach outside the directory of 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from palace_lab.errors import UsageError
 from palace_lab.plan import numbers, steps
@@ -25,8 +26,18 @@ _FACTORY = re.compile(r"^def target\(", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,43}")
 #: Beginnings of the names of the lab's own processes.
 RESERVED = ("reader-", "survey-", "check-", "nemesis")
-#: Options that name a folder of the trial, or whose triples are meant.
-_NAMING = ("machine", "graph")
+#: Options that name a file or folder of the trial.
+_NAMING = ("machine", "graph", "serves")
+#: What a plan may say to a server: neither where its palace is, nor whom it is to reach.
+_ARGUMENTS = (
+    "--restart",
+    "--model",
+    "--dimension",
+    "--sync-threshold",
+    "--batch-size",
+    "--recall-timeout",
+    "--sync-interval",
+)
 #: Versions become file names and source text.
 _VERSION = re.compile(r"[0-9A-Za-z_.+]{1,64}")
 #: Operations whose answers are judged.
@@ -62,13 +73,7 @@ def _of_names(plan: Plan) -> Iterator[Mistake]:
                 "into one entry"
             )
         yield from _of_name(process.name, at)
-        for option in _NAMING:
-            named = process.options.get(option, "usual")
-            if not (isinstance(named, str) and _NAME.fullmatch(named)):
-                yield Mistake(f"{at}.options.{option} is {named!a:.80}; {NAMED}")
-        library = process.options.get("library", "0")
-        if not (isinstance(library, str) and _VERSION.fullmatch(library)):
-            yield Mistake(f"{at}.options.library is {library!a:.80}; write a version such as 0.2.0")
+        yield from _of_options(process.options, f"{at}.options")
     for number, step in enumerate(plan.steps):
         for name in dict.fromkeys(named_by(step)):
             yield from _of_name(name, of_step(number, step), number)
@@ -83,6 +88,32 @@ def _of_name(name: str, where: str, step: int | None = None) -> Iterator[Mistake
             f"{', '.join(RESERVED)} are the lab's own; choose another",
             step,
         )
+
+
+def _of_options(options: Mapping[str, Any], at: str) -> Iterator[Mistake]:
+    for option in _NAMING:
+        named = options.get(option, "usual")
+        if not (isinstance(named, str) and _NAME.fullmatch(named)):
+            yield Mistake(f"{at}.{option} is {_shown(named)}; {NAMED}")
+    library = options.get("library", "0")
+    if not (isinstance(library, str) and _VERSION.fullmatch(library)):
+        yield Mistake(f"{at}.library is {_shown(library)}; write a version such as 0.2.0")
+    words = options.get("arguments", [])
+    if not isinstance(words, list | tuple):
+        yield Mistake(f"{at}.arguments is {_shown(words)}; write a list of words")
+        return
+    for word in words:
+        if not isinstance(word, str) or (
+            word.startswith("-") and word.partition("=")[0] not in _ARGUMENTS
+        ):
+            yield Mistake(
+                f"{at}.arguments has {_shown(word)}; a plan may give a server "
+                f"{', '.join(_ARGUMENTS)}, and what belongs to them"
+            )
+
+
+def _shown(value: object) -> str:
+    return f"{value!a:.80}"
 
 
 def _of_judging(plan: Plan) -> Iterator[Mistake]:
@@ -139,11 +170,11 @@ def _of_observers(
 def _no_target(name: str) -> str:
     """Return why a name is not that of a target; "" if it is."""
     spec = find_spec(f"{_TARGETS}.{name}") if name.isidentifier() else None
-    folder = "the lab's folder of targets, lab/palace_lab/targets: name one of those"
+    folder = "the lab's folder of targets, lab/palace_lab/targets"
     if spec is None or spec.origin is None:
-        return f"there is no {name:.80}.py in {folder}, or add it"
+        return f"there is no {name:.80}.py in {folder}: name one of those, or add it"
     if not _FACTORY.search(Path(spec.origin).read_text(encoding="utf-8")):
-        return f"{name}.py has no function `target` and is none; see {folder} that have one"
+        return f"{name}.py has no function `target`: name a file in {folder}, that has one"
     return ""
 
 
