@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palace_lab import targets
 from palace_lab.catalog import Listed, find_scenarios
 from palace_lab.errors import ExitCode, UsageError
 from palace_lab.plan import Plan, check_plan, dump_plan, load_plan, steps
@@ -313,6 +315,23 @@ def test_only_files_of_the_palace_are_backdated(pattern: str, tmp_path: Path) ->
     sentence = told(tmp_path, W, {"step": "backdate", "pattern": pattern, "seconds": 9})
     assert "$.steps[1] (backdate) has the pattern" in sentence
     assert "write it relative to the palace and without '..'" in sentence
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def target(context):\n    return None\n",
+        "class Mine: pass\ntarget = Mine\n",
+        "from palace_lab.targets.chroma import target as target\n",
+    ],
+)
+def test_a_target_of_ones_own_is_known(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"mine_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setattr(targets, "__path__", [*targets.__path__, str(tmp_path)])
+    assert read(tmp_path, W, target=name, observers=[name]).target == name
 
 
 def test_who_asks_is_judged_without_an_observer(tmp_path: Path) -> None:

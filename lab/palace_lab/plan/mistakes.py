@@ -21,7 +21,7 @@ from palace_lab.plan.order import mistakes_of_order
 from palace_store.fixes import Fixes
 
 _TARGETS = "palace_lab.targets"
-_FACTORY = re.compile(r"^def target\(", re.MULTILINE)
+_FACTORY = re.compile(r"^(def target\(|target *[:=]|from .+ import .*\btarget\b)", re.MULTILINE)
 #: A process is a file of the trial's history, of its logs, and more: a history has room for this.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,43}")
 #: Beginnings of the names of the lab's own processes.

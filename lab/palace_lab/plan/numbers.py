@@ -102,7 +102,7 @@ def _of_arguments(call: steps.Do | steps.Begin) -> Iterator[str]:
                     f"{DRAWERS_END - 1}"
                 )
         elif name.endswith("_s"):
-            if type(value) not in (int, float) or not 0 <= value <= _SECONDS_MAX:
+            if type(value) in (int, float) and not 0 <= value <= _SECONDS_MAX:
                 yield (f"{name} {asked} {value!a:.60}: give seconds, from 0 to {_SECONDS_MAX:g}")
         elif any(abs(whole) > _WHOLE_MAX for whole in _wholes(value)):
             yield f"{name!a:.80} {asked} {value!a:.60}: give whole numbers up to 2**62"
