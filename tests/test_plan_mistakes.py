@@ -77,6 +77,11 @@ ORDER: dict[str, tuple[list[Step], str]] = {
         [BEGIN, step("paused", where="x"), step("go"), step("go")],
         "$.steps[3] (go 'w')",
     ),
+    "pause without end": ([BEGIN, step("paused", where="x")], "put a `go` or a `kill` after"),
+    "finish in a pause": (
+        [BEGIN, step("paused", where="x"), FINISH],
+        "$.steps[2] (finish 'w') waits for 'w', which $.steps[1] leaves in its pause; put a `go`",
+    ),
     "held without hold": ([BEGIN, step("held")], "put a `hold` of it before"),
     "release without hold": ([W, step("release")], "$.steps[1] (release 'w') needs 'w' to be held"),
     "released twice": ([HOLD, BEGIN, step("release"), step("release")], "$.steps[3] (release 'w')"),
@@ -136,7 +141,8 @@ def test_a_step_that_makes_no_sense_where_it_is(case: str, tmp_path: Path) -> No
 
 
 SENSIBLE: dict[str, list[Step]] = {
-    "a pause that may not come": [BEGIN, step("paused", where="x"), FINISH],
+    "a pause that may not come": [BEGIN, step("paused", where="x"), step("go"), FINISH],
+    "killed in its pause": [BEGIN, step("paused", where="x"), step("kill")],
     "held, stopped, released, run again": [
         HOLD,
         BEGIN,

@@ -45,6 +45,7 @@ UNDISTURBED = """Plan(
         steps=(
             Begin("writer", "add", {"n": 1}),
             Paused("writer", "locked"),
+            Go("writer"),
             Finish("writer"),
         ),
     )"""

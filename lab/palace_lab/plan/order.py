@@ -42,6 +42,8 @@ _SHUTS: dict[type[steps.Step], tuple[str, ...]] = {
     steps.Close: ("call", "pause"),
     steps.Kill: ("call", "pause", "stop", "hold"),
 }
+#: What keeps a process from answering, whose doing that is, and which step puts an end to it.
+_STANDING = (("stop", "stops", "continue"), ("pause", "leaves in its pause", "go"))
 
 
 @dataclass
@@ -102,8 +104,12 @@ def _needed(step: steps.AnyStep, name: str, life: _Life) -> str:
             f"asks {name!a} for something before what $.steps[{at}] begins is finished; put a "
             "`finish` of it before"
         )
-    if isinstance(step, _WAITING) and (at := life.since("stop")) is not None:
-        return f"waits for {name!a}, which $.steps[{at}] stops; put a `continue` of it before"
+    if isinstance(step, _WAITING):
+        for what, word, cure in _STANDING:
+            if (at := life.since(what)) is not None:
+                return (
+                    f"waits for {name!a}, which $.steps[{at}] {word}; put a `{cure}` of it before"
+                )
     if isinstance(step, _BEFALLING) and not life.launched:
         return (
             f"befalls {name!a}, which has done nothing by then; put before it what it does, such "
@@ -147,8 +153,8 @@ def _is_over(life: _Life) -> bool:
 
 def _left(life: _Life) -> Iterator[tuple[int, str, str]]:
     """Yield what still stands in a process's way after the last step, and what would end it."""
-    yield from ((number, "stops", "continue") for number in life.under_way["stop"])
-    yield from ((number, "holds", "release") for number in life.under_way["hold"])
+    for what, word, cure in (*_STANDING, ("hold", "holds", "release")):
+        yield from ((number, word, cure) for number in life.under_way[what])
 
 
 def _mistake(number: int, step: steps.AnyStep, said: str) -> Mistake:
