@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -27,21 +25,13 @@ from mcp_types.version import LATEST_MODERN_VERSION
 from palace_store.server.handover import Handover
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from server_bench import DEADLINE_S, NEXT, NOW, Server, Site, ok, play, refused
+from raw_pipe import GREETING, RawPipe, call
+from server_bench import NEXT, NOW, Server, Site, ok, play, refused
 
 pytestmark = [pytest.mark.slow, pytest.mark.s0]
 
 #: The protocol without and with the handshake; one of the two is enough for a pull request.
 MODES = ("auto", pytest.param("legacy", marks=pytest.mark.nightly))
-GREETING = {
-    "id": 0,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "raw", "version": "1"},
-    },
-}
 
 
 @pytest.fixture
@@ -228,41 +218,6 @@ async def _written(client: Client, name: str) -> bool:
         return False
     assert told["id"] == name
     return True
-
-
-class RawPipe:
-    """A client that decides which bytes go into one write."""
-
-    def __init__(self, server: Server) -> None:
-        self.process = subprocess.Popen(
-            [str(server.python), *server.words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=server.environ,
-            cwd=server.site.directory,
-        )
-
-    def send(self, *messages: dict[str, Any], more: bytes = b"") -> None:
-        assert self.process.stdin is not None
-        lines = [json.dumps({"jsonrpc": "2.0", **message}).encode() for message in messages]
-        os.write(self.process.stdin.fileno(), b"".join(line + b"\n" for line in lines) + more)
-
-    def receive(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
-
-    def close(self) -> bytes:
-        """Leave; returns what the server had said that nobody asked for."""
-        return self.process.communicate(timeout=DEADLINE_S)[0]
-
-
-def call(number: int, tool: str, **arguments: Any) -> dict[str, Any]:
-    return {
-        "id": number,
-        "method": "tools/call",
-        "params": {"name": tool, "arguments": arguments},
-    }
 
 
 def test_a_handshake_that_was_refused_is_not_told_again(server: Server) -> None:
