@@ -2,7 +2,8 @@
 
 Standard output belongs to the protocol. A palace that cannot be served is told in one sentence on
 standard error, before anything is served, with exit code 2; with 3 if it is the store itself or
-its disk that says no.
+its disk that says no. With `--check` it is only told whether it could be, as far as that can be
+said without opening the palace; nothing is changed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from palace_store.errors import PalaceError
+from palace_store.server.handover import Handover
 from palace_store.shell import INTERRUPTED, USAGE, Parser, add_model
 
 TROUBLE = 3  # the store itself, or its disk, says no
@@ -67,54 +69,61 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--sync-interval", type=_seconds, metavar="SECONDS", help="between rounds; default: 30"
     )
+    made.add_argument("--check", action="store_true", help="say why it could not serve, and end")
     made.add_argument("--version", action="store_true", help="say what would be served, and end")
     return made
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Serve until the client leaves; returns the exit code."""
-    given = list(sys.argv[1:] if words is None else words)
+    left = Handover.received()
+    try:
+        code, why = _ended(list(sys.argv[1:] if words is None else words), left)
+    except BaseException:
+        left.refuse("it did not start: standard error says why")
+        raise
+    if why:
+        print(f"palace-server: {why}", file=sys.stderr)
+    left.refuse(why or "it ended")
+    return code
+
+
+def _ended(given: list[str], left: Handover) -> tuple[int, str]:
+    """Do what the words ask for; returns the exit code, and why nothing was served."""
     if "--version" in given:
         given += ["--palace", "."]  # the only word that is required, and not needed for this
     options = parser().parse_args(given)
     try:
-        from palace_store.server.running import serve, versions  # noqa: PLC0415  (may be missing)
+        from palace_store.server.running import check, serve, versions  # noqa: PLC0415  (may miss)
 
         if options.version:
             print(versions())
         elif trouble := _unservable(options):
-            return _refuse(trouble)
+            return USAGE, trouble
+        elif options.check:
+            check(options)
         else:
-            serve(options)
+            serve(options, left)
     except ModuleNotFoundError as error:
-        return _refuse(
-            f"{error.name} is not installed in {sys.prefix}: install chromadb and mcp there"
-        )
+        where = f"{error.name} is not installed in {sys.prefix}"
+        return USAGE, f"{where}: install chromadb and mcp there"
     except (PalaceError, ValueError) as error:
-        return _refuse(" ".join(str(error).split()))
+        return USAGE, " ".join(str(error).split())
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return INTERRUPTED, ""
     except Exception as error:
         if not _of_the_store(error):
             raise
-        said = " ".join(str(error).split())
-        return _refuse(
-            f"{options.palace} could not be served ({type(error).__name__}: {said}): "
-            f"see that its disk has room and that it is whole, then start again",
-            TROUBLE,
-        )
-    return 0
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        todo = "see that its disk has room and that it is whole, then start again"
+        return TROUBLE, f"{options.palace} could not be served ({said}): {todo}"
+    return 0, ""
 
 
 def _of_the_store(error: Exception) -> bool:
     """Tell whether chromadb, SQLite or the file system said no, which is no fault of this code."""
     from_chromadb = any(each.__module__.startswith("chromadb.") for each in type(error).__mro__)
     return from_chromadb or isinstance(error, (OSError, sqlite3.Error))
-
-
-def _refuse(sentence: str, code: int = USAGE) -> int:
-    print(f"palace-server: {sentence}", file=sys.stderr)
-    return code
 
 
 def _unservable(options: argparse.Namespace) -> str:

@@ -3,9 +3,12 @@
 * It is begun by the first call that finds the library replaced by another whole one. That call, and
   those that come after it, are answered by the new program.
 * Calls under way are waited for, at most `patience_s` seconds; none is cut off.
-* The new program is tried first, in a process of its own: one that cannot even be imported must
-  not cost the client its connection. If that fails, or waiting took too long, the calls are refused
-  and the old program goes on, as stale as it was.
+* The new program is tried first, in a process of its own (`--check`): one that cannot be imported,
+  is refused its options or this palace, or would be stale itself, must not cost the client its
+  connection. If that fails, or waiting took too long, the calls are refused and the old program
+  goes on, as stale as it was.
+* What only opening the palace can show is not tried: a new program that fails there answers the
+  calls it was left with an error, and ends.
 """
 
 from __future__ import annotations
@@ -24,16 +27,20 @@ from palace_store.server.wire import Id, Wire
 
 TRIAL_S = 120.0  # a cold import of chromadb from a slow card takes most of this
 PAUSE_S = 5.0  # our choice: how soon after one that failed the next restart is tried
-_SHOWN_MAX = 200
+CHECK = "--check"
+_SHOWN_MAX = 300
 _log = logging.getLogger(__name__)
 
 
 class Restart:
-    """The restart of one server; `stop` closes its stores."""
+    """The restart of one server; `stop` closes its stores, `pipe` is where its answers go."""
 
-    def __init__(self, wire: Wire, stop: Callable[[], None], *, patience_s: float) -> None:
+    def __init__(
+        self, wire: Wire, stop: Callable[[], None], *, pipe: int, patience_s: float
+    ) -> None:
         self._wire = wire
         self._stop = stop
+        self._pipe = pipe
         self._patience_s = patience_s
         self._under_way = False
         self._not_before_s = 0.0
@@ -95,14 +102,20 @@ class Restart:
         try:
             self._stop()
         finally:  # what cannot be closed in good order is mended by whoever opens it next
-            become(command(), self._wire.left())
+            become(command(), self._wire.left(), self._pipe)
 
 
 def _tried() -> str:
-    """Start the new program for as long as it takes to say its version; returns why it cannot."""
+    """Start the new program for as long as it takes to check; returns why it cannot serve."""
+    why = _run(CHECK)
+    # One from before there was such a check is only asked for its version.
+    return _run("--version") if f"unrecognized arguments: {CHECK}" in why else why
+
+
+def _run(word: str) -> str:
     try:
         done = subprocess.run(
-            [*command(), "--version"],
+            [*command(), word],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

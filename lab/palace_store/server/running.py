@@ -10,6 +10,7 @@ import chromadb
 from mcp.shared.message import SessionMessage
 
 import palace_store
+from palace_store.client import running_version
 from palace_store.embedding_config import chosen
 from palace_store.errors import UnusablePalaceError
 from palace_store.fixes import Fixes
@@ -20,8 +21,9 @@ from palace_store.server.memory import Memory
 from palace_store.server.restart import Restart
 from palace_store.server.service import PalaceServer
 from palace_store.server.wire import Incoming, Wire
-from palace_store.state import place_of
+from palace_store.state import place_of, read_state
 from palace_store.sync import INTERVAL_S, RECALL_TIMEOUT_S
+from palace_store.version_guard import refuse_if_older
 
 
 def versions() -> str:
@@ -29,15 +31,42 @@ def versions() -> str:
     return f"palace_store {palace_store.__version__}, chromadb {chromadb.__version__}"
 
 
-def serve(options: argparse.Namespace) -> None:
-    """Serve one palace until the client leaves.
+def check(options: argparse.Namespace) -> None:
+    """Do what `serve` does until the palace is opened, and change nothing.
+
+    Raises what `serve` raises, and `StaleServerError` if it would be stale at once.
+    """
+    gate, memory = _made(options)
+    if memory.fixes.has("version_guard"):
+        refuse_if_older(running_version(), read_state(memory.palace).chromadb, str(memory.palace))
+    gate.refuse_if_stale("the first call", changes=True)
+
+
+def serve(options: argparse.Namespace, left: Handover) -> None:
+    """Serve one palace until the client leaves; `left` is what the program before this one left.
 
     Raises `PalaceError` for a palace that cannot be used, `ValueError` for an unknown fix.
     """
+    gate, memory = _made(options)
+    try:
+        _open(memory)
+        server = PalaceServer(memory, gate, restarts=left.restarts)
+        if options.http:
+            server.run("streamable-http", host=options.host, port=options.port)
+            return
+        memory.triples.install_shutdown_handler()
+        if options.restart is not None and memory.fixes.has("self_restart"):
+            anyio.run(_serve_pipe, server, left, options.restart)
+        else:
+            server.run("stdio")
+    finally:
+        memory.close()
+
+
+def _made(options: argparse.Namespace) -> tuple[Gate, Memory]:
     fixes = Fixes.all() if options.fixes is None else Fixes.parse(options.fixes.split())
     gate = Gate(fixes, watched())  # before the palace: that may take a while
-    left = Handover.received()
-    memory = Memory(
+    return gate, Memory(
         options.palace,
         chosen(options.model, options.dimension, options.model_config),
         fixes=fixes,
@@ -54,19 +83,6 @@ def serve(options: argparse.Namespace) -> None:
             may_sync=gate.lets_change,
         ),
     )
-    try:
-        _open(memory)
-        server = PalaceServer(memory, gate, restarts=left.restarts)
-        if options.http:
-            server.run("streamable-http", host=options.host, port=options.port)
-            return
-        memory.triples.install_shutdown_handler()
-        if options.restart is not None and fixes.has("self_restart"):
-            anyio.run(_serve_pipe, server, left, options.restart)
-        else:
-            server.run("stdio")
-    finally:
-        memory.close()
 
 
 def _open(memory: Memory) -> None:
@@ -83,12 +99,9 @@ async def _serve_pipe(server: PalaceServer, left: Handover, patience_s: float) -
     pipe = os.dup(1)
     os.dup2(2, 1)  # what anything else prints is no message
 
-    def stop() -> None:
-        os.dup2(pipe, 1)
-        server.memory.close()
-
     wire = Wire(left, fd_out=pipe)
-    server.restart = Restart(wire, stop, patience_s=patience_s)
+    left.waiting = False  # from here on it is answered
+    server.restart = Restart(wire, server.memory.close, pipe=pipe, patience_s=patience_s)
     to_server, from_client = anyio.create_memory_object_stream[Incoming](0)
     to_client, from_server = anyio.create_memory_object_stream[SessionMessage](0)
     sdk = server._lowlevel_server  # noqa: SLF001  (the SDK has no other way to bring one's own pipe)

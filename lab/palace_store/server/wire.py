@@ -21,7 +21,7 @@ import mcp_types as types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
-from palace_store.server.handover import Handover
+from palace_store.server.handover import Handover, write_all
 
 _READ_BYTES = 64 * 1024
 Id = int | str
@@ -158,11 +158,7 @@ class Wire:
 
     async def _write(self, message: types.JSONRPCMessage) -> None:
         text = message.model_dump_json(by_alias=True, exclude_unset=True)
-        await anyio.to_thread.run_sync(self._write_all, text.encode() + b"\n")
-
-    def _write_all(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(self._fd_out, data) :]
+        await anyio.to_thread.run_sync(write_all, self._fd_out, text.encode() + b"\n")
 
     def _answered(self, request: object) -> None:
         if isinstance(request, int | str):

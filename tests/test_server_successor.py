@@ -1,0 +1,189 @@
+"""S0, fix C: a new program that starts, but cannot serve this palace, costs no call its answer."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.shared.exceptions import MCPError
+
+sys.path.append(str(Path(__file__).parent / "entries"))
+from raw_pipe import GREETING, RawPipe, call
+from server_bench import DEADLINE_S, SMALL, Server, Site, ok, play
+
+pytestmark = [pytest.mark.slow, pytest.mark.s0]
+
+MODES = ("auto", "legacy")
+
+
+def server_on(tmp_path: Path, *words: str) -> Server:
+    site = Site(tmp_path / "site")
+    site.bring_chromadb("1.5.9")
+    return Server("1.5.9", site, tmp_path / "palace", "--restart", *words)
+
+
+async def until(there: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something is so; a story's own deadline bounds it."""
+    while not await there():  # noqa: ASYNC110  (nobody tells: it is looked at from outside)
+        await anyio.sleep(0.01)
+
+
+async def _restarted(client: Client) -> bool:
+    return bool((await ok(client, "status"))["restarts"])
+
+
+async def stays(client: Client, replace: Callable[[], object], expected: str) -> None:
+    """Meet a restart that is refused: nothing is written, and the old program goes on."""
+    before = await ok(client, "status")
+    replace()
+    with pytest.raises(MCPError, match=expected) as refused:
+        await client.call_tool("add_drawer", {"content": "during"})
+    assert "nothing was changed" in str(refused.value)
+    after = await ok(client, "status")
+    assert after["stale"]
+    for same in ("process", "restarts", "drawers"):
+        assert after[same] == before[same]
+    assert len((await ok(client, "search", query="before", n=9))["found"]) == before["drawers"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_chromadb_older_than_the_palace_is_not_restarted_into(mode: str, tmp_path: Path) -> None:
+    server = server_on(tmp_path)
+
+    async def story(client: Client) -> None:
+        await ok(client, "add_drawer", content="before")
+        set_back = partial(server.site.upgrade, "1.5.7", "chromadb")
+        await stays(client, set_back, r"runs chromadb 1\.5\.7, but .* opened by chromadb 1\.5\.9")
+        server.site.upgrade("2.0.0", "chromadb")
+        await until(lambda: _restarted(client))
+        await ok(client, "add_drawer", content="after")
+        assert (await ok(client, "status"))["drawers"] == 2
+
+    play(server, story, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_key_file_that_is_away_is_waited_for(mode: str, tmp_path: Path) -> None:
+    key, away = tmp_path / "key", tmp_path / "away"
+    key.write_text("right")
+    remote = ("--remote", "http://127.0.0.1:9/memories", "--remote-key-file", str(key))
+    server = server_on(tmp_path, *remote)
+
+    async def story(client: Client) -> None:
+        await ok(client, "add_drawer", content="before")
+        key.rename(away)
+        await stays(client, server.site.upgrade, "key is no file")
+        away.rename(key)
+        await until(lambda: _restarted(client))
+        await ok(client, "add_drawer", content="after")
+
+    play(server, story, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_half_a_configuration_is_not_restarted_with(mode: str, tmp_path: Path) -> None:
+    config = tmp_path / "model.json"
+    stand_in = {"provider": "stand-in", "model": "stand-in-a", "dimension": 16}
+    whole = json.dumps({**stand_in, "normalised": True, "revision": "1"})
+    config.write_text(whole)
+    server = server_on(tmp_path, "--model-config", str(config))
+
+    async def story(client: Client) -> None:
+        await ok(client, "add_drawer", content="before")
+        config.write_text(whole[:20])
+        await stays(client, server.site.upgrade, "configures no embedding model")
+        config.write_text(whole)
+        await until(lambda: _restarted(client))
+        await ok(client, "add_drawer", content="after")
+
+    play(server, story, mode)
+
+
+def test_a_program_that_knows_no_check_is_asked_for_its_version(tmp_path: Path) -> None:
+    server = server_on(tmp_path)
+
+    async def story(client: Client) -> None:
+        command = server.site.package / "server" / "command.py"
+        known, other = '"--check"', '"--another", dest="check"'
+        command.write_text(command.read_text().replace(known, other))
+        server.site.upgrade()
+        await ok(client, "add_drawer", content="after")
+        assert (await ok(client, "status"))["restarts"] == 1
+
+    play(server, story)
+
+
+@contextmanager
+def piped(server: Server) -> Iterator[RawPipe]:
+    """Greet a server, and have it write a fact."""
+    pipe = RawPipe(server)
+    try:
+        pipe.send(GREETING)
+        assert pipe.receive()["id"] == 0
+        fact = call(1, "kg_add", subject="Ada", predicate="keeps", object="bees")
+        pipe.send({"method": "notifications/initialized"}, fact)
+        assert pipe.receive()["id"] == 1
+        yield pipe
+    finally:
+        pipe.process.kill()
+        pipe.process.communicate()
+
+
+def spoil(palace: Path) -> None:
+    """Make of the knowledge graph what is refused by whoever opens it, and only by them."""
+    db = sqlite3.connect(palace / "knowledge.sqlite3")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+
+
+def test_a_successor_that_is_refused_the_palace_answers_what_it_was_left(tmp_path: Path) -> None:
+    server = server_on(tmp_path)
+    with piped(server) as pipe:
+        spoil(server.palace)
+        server.site.upgrade()
+        asked = [call(number, "add_drawer", content=f"text {number}") for number in range(2, 9)]
+        cancelled: dict[str, Any] = {"method": "notifications/cancelled", "params": {}}
+        pipe.send(*asked, cancelled, more=b'{"jsonrpc": "2.0", "id": 9, "meth')
+        answers = [pipe.receive() for _ in asked]
+        assert sorted(each["id"] for each in answers) == list(range(2, 9))
+        for each in answers:
+            told = each["error"]["message"]
+            assert "has schema 99" in told
+            assert "nothing was changed" in told
+            assert "restart_mcp_server" in told
+        assert pipe.process.wait(DEADLINE_S) == 2
+        assert pipe.close() == b""
+    db = sqlite3.connect(server.palace / "knowledge.sqlite3")
+    db.execute("PRAGMA user_version = 1")
+    db.close()
+
+    async def story(client: Client) -> None:
+        status = await ok(client, "status")
+        assert (status["drawers"], status["triples"]) == (0, 1)
+
+    play(server, story)
+
+
+def test_the_check_changes_nothing(tmp_path: Path) -> None:
+    server = server_on(tmp_path)
+    checked = ("--check", "--palace", str(server.palace), *SMALL)
+    assert server.run(*checked).returncode == 0
+    assert not server.palace.exists()
+
+    async def story(client: Client) -> None:
+        await ok(client, "add_drawer", content="before")
+        before = {path: path.stat().st_mtime_ns for path in server.palace.rglob("*")}
+        ended = server.run(*checked)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert {path: path.stat().st_mtime_ns for path in server.palace.rglob("*")} == before
+
+    play(server, story)
