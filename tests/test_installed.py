@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from palace_store.installed import Package, Watched
+from palace_store.installed import Package, Watched, watch
 
 pytestmark = pytest.mark.s0
 
@@ -136,6 +136,51 @@ def test_a_server_that_starts_while_an_installer_is_at_work_is_stale(installed: 
     assert installed.watch().look().stale
     shutil.rmtree(installed.site)
     assert installed.watch().look().stale
+
+
+def test_a_version_that_the_code_does_not_say_is_the_one_it_was_installed_as(
+    installed: Installed,
+) -> None:
+    installed.info("1.0").rename(installed.info("1.0+local1"))
+    watched = installed.watch()
+    look = watched.look()
+    assert not look.stale
+    assert (look.running, look.installed) == ("1.0+local1", "1.0+local1")
+    for other in ("1.0", "1.0+local2", "2.0"):
+        (now,) = installed.site.glob("*.dist-info")
+        now.rename(installed.info(other))
+        look = watched.look()
+        assert look.stale
+        assert (look.running, look.installed) == ("1.0+local1", other)
+
+
+def test_what_is_replaced_while_it_is_imported_is_stale(installed: Installed) -> None:
+    watched = Watched(Package("some-store", "", installed.place))  # before it is imported
+    watched.imported("1.0")
+    assert not watched.look().stale
+    installed.info("1.0").rename(installed.info("1.0+local1"))
+    assert watched.look().stale
+
+
+def test_of_what_was_there_twice_before_the_code_says_what_was_imported(
+    installed: Installed,
+) -> None:
+    installed.info("2.0").mkdir()
+    watched = Watched(Package("some-store", "", installed.place))
+    watched.imported("1.0")
+    assert watched.look().words() == "some-store is installed twice (1.0, 2.0)"
+    shutil.rmtree(installed.info("1.0"))
+    look = watched.look()
+    assert look.stale
+    assert (look.running, look.installed) == ("1.0", "2.0")
+
+
+def test_a_package_is_watched_from_where_it_will_be_imported() -> None:
+    look = watch("numpy").look()
+    assert not look.stale
+    assert look.running == __import__("numpy").__version__
+    with pytest.raises(ModuleNotFoundError, match="nobody_has_this"):
+        watch("nobody_has_this")
 
 
 @pytest.mark.parametrize("name", ["numpy", "packaging"])

@@ -179,3 +179,21 @@ def test_an_upgrade_that_is_taken_back_is_forgotten(tmp_path: Path) -> None:
         await ok(client, "add_drawer", content="x")
 
     play(server, story)
+
+
+def test_a_build_with_a_local_version_is_no_other_than_itself(tmp_path: Path) -> None:
+    """The version it was installed as is not the one that its code says."""
+    server = server_on(tmp_path, ["stale_check", "refuse_writes"], chromadb=True)
+    local = f"{RELEASE}+local1"
+    server.site.info(RELEASE, "chromadb").rename(server.site.info(local, "chromadb"))
+
+    async def story(client: Client) -> None:
+        await prepared(client)
+        status = await ok(client, "status")
+        assert not status["stale"]
+        assert status["running"] == status["installed"] == {"palace_store": NOW, "chromadb": local}
+        server.site.info(local, "chromadb").rename(server.site.info(RELEASE, "chromadb"))
+        told = await refused(client, "add_drawer", content="x")
+        assert (told["running"]["chromadb"], told["installed"]["chromadb"]) == (local, RELEASE)
+
+    play(server, story)

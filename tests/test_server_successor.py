@@ -72,6 +72,39 @@ def test_a_chromadb_older_than_the_palace_is_not_restarted_into(mode: str, tmp_p
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_build_with_a_local_version_is_restarted_into_once(mode: str, tmp_path: Path) -> None:
+    server, local = server_on(tmp_path), "1.5.9+local1"
+
+    async def story(client: Client) -> None:
+        await ok(client, "add_drawer", content="before")
+        server.site.info("1.5.9", "chromadb").rename(server.site.info(local, "chromadb"))
+        await ok(client, "add_drawer", content="after")
+        after = await ok(client, "status")
+        assert (after["restarts"], after["stale"], after["drawers"]) == (1, False, 2)
+        assert after["running"]["chromadb"] == local
+
+    play(server, story, mode)
+
+
+def test_a_program_that_would_be_stale_at_once_is_not_restarted_into(tmp_path: Path) -> None:
+    """It replaces itself while it is imported, each time."""
+    server = server_on(tmp_path)
+    record = server.site.info("2.0.0", "chromadb") / "RECORD"
+
+    def replace() -> None:
+        server.site.upgrade("2.0.0", "chromadb")
+        init = server.site.directory / "chromadb" / "__init__.py"
+        other = f"open({str(record)!r}, 'a').write(f'chromadb/x.py,{{time.time_ns()}},1\\n')"
+        init.write_text(f"{init.read_text()}\nimport time\n{other}\n")
+
+    async def story(client: Client) -> None:
+        await ok(client, "add_drawer", content="before")
+        await stays(client, replace, r"chromadb 2\.0\.0, with other code is installed")
+
+    play(server, story)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_key_file_that_is_away_is_waited_for(mode: str, tmp_path: Path) -> None:
     key, away = tmp_path / "key", tmp_path / "away"
     key.write_text("right")

@@ -10,6 +10,10 @@ anything it has imported, so it looks at the disk, at each call:
 * an installer at work: the package is missing for a while, or present twice. Then nobody can say
   what a new process would run.
 
+What is watched is looked at before it is imported: then what was there is what runs, whatever the
+code says of itself (a local build installed as 1.5.9+local1 says 1.5.9), and what is replaced
+while it is imported is seen as well.
+
 Nothing is cached that could be out of date: a time younger than 2 s is not trusted, since a file
 may change twice within one tick of its clock.
 """
@@ -17,8 +21,10 @@ may change twice within one tick of its clock.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,10 +40,10 @@ Key = tuple[tuple[str, int, int, int, int], ...]
 
 @dataclass(frozen=True)
 class Package:
-    """A package this process has imported; `source` says that its own files are compared too."""
+    """A package this process imports; `source` says that its own files are compared too."""
 
     name: str
-    running: str  # the version that was imported
+    running: str  # the version that the imported code says; "" before it is imported
     place: Path  # the folder of its code
     source: bool = False
 
@@ -71,13 +77,21 @@ class Watched:
 
     def __init__(self, package: Package) -> None:
         self.package = package
+        self._running = package.running  # as it was installed, if that is known
         self._digests: dict[str, tuple[Key, str]] = {}
         try:
             found = self._found()
             self._packaged = bool(found)
             self._started_with = self._code(found)
+            told = self._told()
+            if len(found) <= 1 and told in {"", package.running or told}:
+                self._running = next(iter(found), "") or told  # it runs what is there
         except OSError:  # an installer was at work when we started
             self._packaged, self._started_with = True, ""
+
+    def imported(self, version: str) -> None:
+        """Tell which version the code says that was imported, should nothing else say it."""
+        self._running = self._running or version
 
     def look(self) -> Look:
         """Look at the disk; never raises."""
@@ -88,14 +102,14 @@ class Watched:
                 return self._troubled(f"is installed twice ({', '.join(sorted(found))})")
             if not (package.place / "__init__.py").is_file() or (self._packaged and not found):
                 return self._troubled("is missing")
-            installed = next(iter(found), "") or self._told()
+            installed = next(iter(found), "") or self._told() or self._running
             changed = self._code(found) != self._started_with
         except OSError as error:
             return self._troubled(f"cannot be read ({error.strerror or error})")
-        return Look(package.name, package.running, installed, changed=changed)
+        return Look(package.name, self._running, installed, changed=changed)
 
     def _troubled(self, trouble: str) -> Look:
-        return Look(self.package.name, self.package.running, "", trouble)
+        return Look(self.package.name, self._running, "", trouble)
 
     def _found(self) -> dict[str, str]:
         """Return the versions of this package that are beside its code, each with its folder."""
@@ -110,10 +124,10 @@ class Watched:
         return found
 
     def _told(self) -> str:
-        """Return the version that the code says of itself."""
+        """Return the version that the code says of itself, "" if it does not."""
         text = (self.package.place / "__init__.py").read_text(encoding="utf-8", errors="replace")
         match = _VERSION.search(text)
-        return match[1] if match else self.package.running
+        return match[1] if match else ""
 
     def _code(self, found: Mapping[str, str]) -> str:
         """Return a digest of the code a new process would import."""
@@ -145,6 +159,18 @@ class Watched:
             total.update(hashlib.sha256(read(path)).digest())
         self._digests[what] = key, total.hexdigest()
         return total.hexdigest()
+
+
+def watch(name: str, *, source: bool = False) -> Watched:
+    """Watch a package that is about to be imported; raises `ModuleNotFoundError` if there is none.
+
+    One that has been imported already must be as its code says.
+    """
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"there is no package {name}", name=name)
+    running = str(getattr(sys.modules.get(name), "__version__", ""))
+    return Watched(Package(name, running, Path(found.origin).parent, source=source))
 
 
 def _normal(name: str) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from palace_store.errors import PalaceError
+from palace_store.server.gate import watched
 from palace_store.server.handover import Handover
 from palace_store.shell import INTERRUPTED, USAGE, Parser, add_model
 
@@ -94,6 +95,7 @@ def _ended(given: list[str], left: Handover) -> tuple[int, str]:
         given += ["--palace", "."]  # the only word that is required, and not needed for this
     options = parser().parse_args(given)
     try:
+        packages = watched()
         from palace_store.server.running import check, serve, versions  # noqa: PLC0415  (may miss)
 
         if options.version:
@@ -101,9 +103,9 @@ def _ended(given: list[str], left: Handover) -> tuple[int, str]:
         elif trouble := _unservable(options):
             return USAGE, trouble
         elif options.check:
-            check(options)
+            check(options, packages)
         else:
-            serve(options, left)
+            serve(options, packages, left)
     except ModuleNotFoundError as error:
         where = f"{error.name} is not installed in {sys.prefix}"
         return USAGE, f"{where}: install chromadb and mcp there"

@@ -13,26 +13,21 @@ A server that refuses changes does not sync its memories either.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import chromadb
-
-import palace_store
 from palace_store.errors import StaleServerError
 from palace_store.fixes import Fixes
-from palace_store.installed import Look, Package, Watched
+from palace_store.installed import Look, Watched, watch
 
 ACTION = "restart_mcp_server"
 STATUS = "status"
 
 
 def watched() -> list[Watched]:
-    """Return the packages whose replacement makes a server stale, as they are installed now."""
-    return [
-        Watched(Package(module.__name__, str(module.__version__), _place(module), source=own))
-        for module, own in ((palace_store, True), (chromadb, False))
-    ]
+    """Return the packages whose replacement makes a server stale; called before they are imported.
+
+    Raises `ModuleNotFoundError` if there is no chromadb.
+    """
+    return [watch("palace_store", source=True), watch("chromadb")]
 
 
 class Gate:
@@ -65,6 +60,10 @@ class Gate:
         """Raise `StaleServerError` if this call must not be answered."""
         if not self.looks or tool == STATUS or (self._keep_reads and not changes):
             return
+        self.refuse_stale()
+
+    def refuse_stale(self) -> None:
+        """Raise `StaleServerError` if a new process would run something else."""
         found = self.look()
         if any(each.stale for each in found):
             raise StaleServerError(sentence(found), **versions(found))
@@ -93,7 +92,3 @@ def sentence(found: Sequence[Look]) -> str:
 
 def _troubled(found: Sequence[Look]) -> bool:
     return any(each.trouble for each in found)
-
-
-def _place(module: Any) -> Path:
-    return Path(str(module.__file__)).parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 
 import anyio
 import chromadb
@@ -14,7 +15,8 @@ from palace_store.client import running_version
 from palace_store.embedding_config import chosen
 from palace_store.errors import UnusablePalaceError
 from palace_store.fixes import Fixes
-from palace_store.server.gate import Gate, watched
+from palace_store.installed import Watched
+from palace_store.server.gate import Gate
 from palace_store.server.handover import Handover
 from palace_store.server.memories import Memories
 from palace_store.server.memory import Memory
@@ -31,23 +33,26 @@ def versions() -> str:
     return f"palace_store {palace_store.__version__}, chromadb {chromadb.__version__}"
 
 
-def check(options: argparse.Namespace) -> None:
+def check(options: argparse.Namespace, packages: Sequence[Watched]) -> None:
     """Do what `serve` does until the palace is opened, and change nothing.
 
     Raises what `serve` raises, and `StaleServerError` if it would be stale at once.
     """
-    gate, memory = _made(options)
+    gate, memory = _made(options, packages)
     if memory.fixes.has("version_guard"):
         refuse_if_older(running_version(), read_state(memory.palace).chromadb, str(memory.palace))
-    gate.refuse_if_stale("the first call", changes=True)
+    if gate.looks or options.restart is not None:
+        gate.refuse_stale()
 
 
-def serve(options: argparse.Namespace, left: Handover) -> None:
-    """Serve one palace until the client leaves; `left` is what the program before this one left.
+def serve(options: argparse.Namespace, packages: Sequence[Watched], left: Handover) -> None:
+    """Serve one palace until the client leaves.
+
+    `packages` are watched since before they were imported; `left` is from the program before this.
 
     Raises `PalaceError` for a palace that cannot be used, `ValueError` for an unknown fix.
     """
-    gate, memory = _made(options)
+    gate, memory = _made(options, packages)
     try:
         _open(memory)
         server = PalaceServer(memory, gate, restarts=left.restarts)
@@ -63,9 +68,11 @@ def serve(options: argparse.Namespace, left: Handover) -> None:
         memory.close()
 
 
-def _made(options: argparse.Namespace) -> tuple[Gate, Memory]:
+def _made(options: argparse.Namespace, packages: Sequence[Watched]) -> tuple[Gate, Memory]:
     fixes = Fixes.all() if options.fixes is None else Fixes.parse(options.fixes.split())
-    gate = Gate(fixes, watched())  # before the palace: that may take a while
+    for module, package in zip((palace_store, chromadb), packages, strict=True):
+        package.imported(str(module.__version__))
+    gate = Gate(fixes, packages)
     return gate, Memory(
         options.palace,
         chosen(options.model, options.dimension, options.model_config),
