@@ -95,8 +95,12 @@ class Handover:
 
 def write_all(to: int, data: bytes) -> None:
     """Write every byte, in however many parts the pipe takes them."""
-    while data:
-        data = data[os.write(to, data) :]
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(to, rest) :]
+        except BlockingIOError:  # whoever made the pipe does not want to wait for it
+            select.select([], [to], [])
 
 
 def command() -> list[str]:

@@ -60,10 +60,8 @@ def serve(options: argparse.Namespace, packages: Sequence[Watched], left: Handov
             server.run("streamable-http", host=options.host, port=options.port)
             return
         memory.triples.install_shutdown_handler()
-        if options.restart is not None and memory.fixes.has("self_restart"):
-            anyio.run(_serve_pipe, server, left, options.restart)
-        else:
-            server.run("stdio")
+        restarts = options.restart if memory.fixes.has("self_restart") else None
+        anyio.run(_serve_pipe, server, left, restarts)
     finally:
         memory.close()
 
@@ -101,20 +99,23 @@ def _open(memory: Memory) -> None:
         ) from error
 
 
-async def _serve_pipe(server: PalaceServer, left: Handover, patience_s: float) -> None:
-    """Serve over stdio, able to restart in place."""
+async def _serve_pipe(server: PalaceServer, left: Handover, patience_s: float | None) -> None:
+    """Serve over stdio, with `patience_s` able to restart in place."""
     pipe = os.dup(1)
     os.dup2(2, 1)  # what anything else prints is no message
 
     wire = Wire(left, fd_out=pipe)
     left.waiting = False  # from here on it is answered
-    server.restart = Restart(wire, server.memory.close, pipe=pipe, patience_s=patience_s)
+    if patience_s is not None:
+        server.restart = Restart(wire, server.memory.close, pipe=pipe, patience_s=patience_s)
     to_server, from_client = anyio.create_memory_object_stream[Incoming](0)
     to_client, from_server = anyio.create_memory_object_stream[SessionMessage](0)
     sdk = server._lowlevel_server  # noqa: SLF001  (the SDK has no other way to bring one's own pipe)
     async with anyio.create_task_group() as tasks:
-        server.restart.serve_in(tasks)
+        if server.restart is not None:
+            server.restart.serve_in(tasks)
         tasks.start_soon(wire.read, to_server)
-        tasks.start_soon(wire.write, from_server)
-        await sdk.run(from_client, to_client, sdk.create_initialization_options())
+        async with anyio.create_task_group() as writing:  # to the last answer
+            writing.start_soon(wire.write, from_server)
+            await sdk.run(from_client, to_client, sdk.create_initialization_options())
         tasks.cancel_scope.cancel()

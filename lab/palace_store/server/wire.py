@@ -1,16 +1,20 @@
-"""The client's pipe of a server that may restart: whole lines in, whole lines out, none lost.
+"""The client's pipe: whole lines in, whole lines out, no request without its answer.
 
-The SDK's own stdio reads ahead in a thread, into a buffer that nobody can have back. This one reads
-only when there is something, remembers each request until its answer has left, and can be stopped
-between two lines.
+The SDK's own stdio reads ahead in a thread, into a buffer that nobody can have back, and answers no
+line that is no message. This one reads only when there is something, remembers each request until
+its answer has left, and can be stopped between two lines.
 
 * An answer has left when it was written as a whole; from then on its request is forgotten.
 * A request is answered here, or handed over to the next program: `hand_over` says which, and what
   this program would still say about it is dropped.
+* A line that is no message is answered here with an error, if it has the id of a request; nobody
+  else gets to see it.
+* Answers are written one after the other, in a thread that no call can keep from them.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,12 +24,15 @@ import anyio.to_thread
 import mcp_types as types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
 
 from palace_store.server.handover import Handover, write_all
+from palace_store.server.lines import INVALID_REQUEST, PARSE_ERROR, error_line, request_id
 
 _READ_BYTES = 64 * 1024
 Id = int | str
 Incoming = SessionMessage | Exception
+_log = logging.getLogger(__name__)
 
 
 class Wire:
@@ -34,7 +41,7 @@ class Wire:
     def __init__(self, left: Handover, *, fd_in: int = 0, fd_out: int = 1) -> None:
         self._left = left
         self._handshake = list(left.handshake)
-        self._buffer = b"".join(left.lines) + left.rest
+        self._buffer = bytearray(b"".join(left.lines) + left.rest)
         self._fd_in, self._fd_out = fd_in, fd_out
         self._asked: dict[Id, bytes] = {}
         self._handed: set[Id] = set()
@@ -45,6 +52,7 @@ class Wire:
         self._go_on = anyio.Event()
         self._reading: anyio.CancelScope | None = None
         self._settled = anyio.Event()
+        self._one_writer = anyio.CapacityLimiter(1)
 
     # -- what a restart does ---------------------------------------------------------------
 
@@ -68,7 +76,7 @@ class Wire:
     def left(self) -> Handover:
         """Return what the next program has to know; only when reading has stopped."""
         lines = [line for request, line in self._asked.items() if request in self._handed]
-        return Handover(list(self._handshake), lines, self._buffer, self._left.restarts + 1)
+        return Handover(list(self._handshake), lines, bytes(self._buffer), self._left.restarts + 1)
 
     async def go_on(self, refusal: str) -> None:
         """There is no next program: refuse what was handed over, and read on."""
@@ -87,42 +95,58 @@ class Wire:
         async with to_server:
             for line in self._handshake:
                 message = _parsed(line)
-                if isinstance(message, SessionMessage) and isinstance(
-                    message.message, types.JSONRPCRequest
-                ):
+                if isinstance(message.message, types.JSONRPCRequest):
                     self._told_again.add(message.message.id)
                 await to_server.send(message)
             while await self._more():
                 for line in self._lines():
-                    message = _parsed(line)
-                    self._remember(message, line)
+                    try:
+                        message = _parsed(line)
+                    except ValidationError as error:
+                        await self._refuse(line, error)
+                        continue
+                    self._remember(message.message, line)
                     await to_server.send(message)
 
     async def _more(self) -> bool:
         """Wait until there may be a whole line; False at the end of the pipe."""
+        whole = b"\n" in self._buffer
         while True:
             if self._stopping:
                 await self._go_on.wait()
-            if b"\n" in self._buffer:
+            if whole:
                 return True
             with anyio.CancelScope() as self._reading, suppress(PermissionError):
                 await anyio.wait_readable(self._fd_in)  # a file is always readable, and says so
             if self._reading.cancelled_caught or self._stopping:
                 continue
             read = os.read(self._fd_in, _READ_BYTES)
-            if not read:
+            if not read and not self._buffer:
                 return False
-            self._buffer += read
+            whole = b"\n" in read or not read
+            self._buffer += read or b"\n"  # the last line may lack its end
 
     def _lines(self) -> Iterator[bytes]:
-        while not self._stopping and b"\n" in self._buffer:
-            line, _, self._buffer = self._buffer.partition(b"\n")
-            yield line + b"\n"
+        while not self._stopping and (end := self._buffer.find(b"\n") + 1):
+            line = bytes(self._buffer[:end])
+            del self._buffer[:end]
+            yield line
 
-    def _remember(self, message: Incoming, line: bytes) -> None:
-        if not isinstance(message, SessionMessage):
-            return
-        match message.message:
+    async def _refuse(self, line: bytes, error: ValidationError) -> None:
+        """Answer a line that is no message."""
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        unread = [each["msg"] for each in found if each["type"] == "json_invalid"]
+        code = PARSE_ERROR if unread else INVALID_REQUEST
+        what = f"cannot be read ({unread[0]})" if unread else "is no message of the protocol"
+        request = request_id(line)
+        if request is not None:
+            told = f"this request {what}; nothing was changed: correct it and send it again"
+            await self._write_line(error_line(request, code, told))
+        elif line.strip():
+            _log.warning("a line of %d bytes that is no request %s", len(line), what)
+
+    def _remember(self, message: types.JSONRPCMessage, line: bytes) -> None:
+        match message:
             case types.JSONRPCRequest(id=request, method=method):
                 self._asked[request] = line
                 if method == "initialize":
@@ -158,7 +182,11 @@ class Wire:
 
     async def _write(self, message: types.JSONRPCMessage) -> None:
         text = message.model_dump_json(by_alias=True, exclude_unset=True)
-        await anyio.to_thread.run_sync(write_all, self._fd_out, text.encode() + b"\n")
+        await self._write_line(text.encode() + b"\n")
+
+    async def _write_line(self, line: bytes) -> None:
+        with suppress(BrokenPipeError):  # nobody listens any more; the other end comes soon
+            await anyio.to_thread.run_sync(write_all, self._fd_out, line, limiter=self._one_writer)
 
     def _answered(self, request: object) -> None:
         if isinstance(request, int | str):
@@ -171,8 +199,5 @@ class Wire:
         self._settled = anyio.Event()
 
 
-def _parsed(line: bytes) -> Incoming:
-    try:
-        return SessionMessage(types.jsonrpc_message_adapter.validate_json(line, by_name=False))
-    except ValueError as error:
-        return error
+def _parsed(line: bytes) -> SessionMessage:
+    return SessionMessage(types.jsonrpc_message_adapter.validate_json(line, by_name=False))
