@@ -231,6 +231,50 @@ def test_bad_input_is_refused_in_a_sentence_and_changes_nothing(
     play(server, story)
 
 
+@pytest.mark.parametrize("text", ["null", "{}", "[1]", "true", "12", '"x"', "1e999", "NaN"])
+def test_a_text_that_is_json_is_that_text(text: str, server: Server) -> None:
+    """Where a text may be left away, what looks like JSON is no other value."""
+
+    async def story(client: Client) -> None:
+        fact = {"subject": "Ada", "predicate": "keeps", "object": "bees"}
+        first = await ok(client, "kg_add", **fact, source=text, key=text)
+        (told,) = (await ok(client, "kg_query", entity="Ada"))["facts"]
+        assert told["source"] == text
+        assert await ok(client, "kg_add", **fact, source=text, key=text) == first
+        said = await refused(client, "kg_add", **{**fact, "object": "goats"}, key=text)
+        assert "this key names another triple" in said["sentence"]
+        assert (await ok(client, "add_drawer", content="x", id=text))["id"] == text
+        await refused(client, "add_drawer", content="y", id=text)
+        await ok(client, "memory_store", content="bees here")
+        kept = await ok(client, "memory_store", content="bees there", namespace=text)
+        (found,) = (await ok(client, "memory_recall", query="bees", namespace=text))["memories"]
+        assert found["id"] == kept["id"]
+        for tool, arguments in (
+            ("kg_add", {**fact, "valid_from": text}),
+            ("kg_invalidate", {**fact, "ended": text}),
+            ("kg_query", {"entity": "Ada", "as_of": text}),
+        ):
+            assert "is not a date" in (await refused(client, tool, **arguments))["sentence"]
+        assert len((await ok(client, "kg_query", entity="Ada"))["facts"]) == 1
+
+    play(server, story)
+
+
+def test_null_is_nothing_and_an_object_may_come_as_text(server: Server) -> None:
+    """Some clients write an object into a text; a text that is left away may be null."""
+
+    async def story(client: Client) -> None:
+        fact = {"subject": "Ada", "predicate": "keeps", "object": "bees"}
+        await ok(client, "kg_add", **fact, source=None, key=None, valid_from=None)
+        await ok(client, "add_drawer", content="x", id=None)
+        await ok(client, "memory_store", content="bees", metadata='{"by": "ada"}')
+        (found,) = (await ok(client, "memory_recall", query="bees", namespace=None))["memories"]
+        assert found["metadata"] == {"by": "ada"}
+        assert len((await ok(client, "search", query="x", n="1"))["found"]) == 1
+
+    play(server, story)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

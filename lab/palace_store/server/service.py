@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 import palace_store
 from palace_store.errors import PalaceError, StaleServerError
+from palace_store.server.arguments import as_sent
 from palace_store.server.gate import ACTION, Gate, versions
 from palace_store.server.memory import Memory
 from palace_store.server.restart import Restart
@@ -41,12 +42,6 @@ class PalaceServer(MCPServer[Any]):
     """The tools of one palace, over whichever transport it is run."""
 
     def __init__(self, memory: Memory, gate: Gate, *, restarts: int = 0) -> None:
-        super().__init__(
-            name="palace",
-            version=palace_store.__version__,
-            log_level="WARNING",
-            subscriptions=False,
-        )
         self.memory = memory
         self.restart: Restart | None = None  # where the transport can do that
         self._gate = gate
@@ -54,9 +49,16 @@ class PalaceServer(MCPServer[Any]):
         self.tools = {
             tool.name: tool for tool in [Tool(self.status, changes=False), *tools_of(memory)]
         }
-        for tool in self.tools.values():
-            hints = ToolAnnotations(read_only_hint=not tool.changes)
-            self.add_tool(_contained(tool.function), annotations=hints)
+        super().__init__(
+            name="palace",
+            version=palace_store.__version__,
+            tools=[
+                as_sent(_contained(tool.function), ToolAnnotations(read_only_hint=not tool.changes))
+                for tool in self.tools.values()
+            ],
+            log_level="WARNING",
+            subscriptions=False,
+        )
 
     def status(self) -> dict[str, Any]:
         """Tell which palace this is, how much it holds, what runs here and what is installed.
