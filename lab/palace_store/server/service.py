@@ -156,7 +156,7 @@ def explained(name: str, error: ToolError) -> CallToolResult:
 
 def failure(kind: str, sentence: str, effect: str, **more: Any) -> CallToolResult:
     """Return the answer of a call that failed; `effect` is "none" or "unknown"."""
-    said = " ".join(sentence.split())
+    said = " ".join(sentence.encode("utf-8", "backslashreplace").decode().split())
     told = said if len(said) <= _SHOWN_MAX * 2 else f"{said[: _SHOWN_MAX * 2]}…"
     return CallToolResult(
         content=[TextContent(type="text", text=told)],
