@@ -137,6 +137,40 @@ def test_no_other_tool_waits_for_a_remote_that_does_not_answer(
     play(served(site, there, key), story)
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments"), [("memory_recall", {"query": "kettle"}), ("memory_count", {})]
+)
+def test_however_many_wait_for_the_remote_no_other_call_waits_for_them(
+    site: Site, there: World, key: Path, tool: str, arguments: dict[str, Any]
+) -> None:
+    timeout_s, waiting = 20.0, 60
+    took_s: list[float] = []
+
+    async def story(client: Client) -> None:
+        async def wait() -> None:
+            began_s = time.monotonic()
+            await ok(client, tool, **arguments)
+            took_s.append(time.monotonic() - began_s)
+
+        await ok(client, "memory_store", content="the kettle is red")
+        there.remote.fault(what="hold", where="/", times=999, hold_s=100_000.0)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(waiting):
+                tasks.start_soon(wait)
+            await anyio.to_thread.run_sync(there.remote.await_held)
+            kept = await ok(client, "memory_store", content="kept at once")
+            assert await ok(client, "memory_delete", id=kept["id"]) == {"deleted": True}
+            await ok(client, "add_drawer", content="a drawer")
+            await ok(client, "kg_add", subject="Ada", predicate="keeps", object="bees")
+            assert (await ok(client, "status"))["memories"] == 1
+            assert took_s == []
+        assert len(took_s) == waiting
+        assert max(took_s) < 2 * timeout_s  # none has waited for another one to be through
+        there.remote.heal()
+
+    play(served(site, there, key, "--recall-timeout", str(timeout_s)), story)
+
+
 def test_a_server_whose_library_was_replaced_syncs_no_more(
     tmp_path: Path, there: World, key: Path
 ) -> None:

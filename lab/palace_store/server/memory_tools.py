@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import anyio.to_thread
 from mcp.server.mcpserver import Context
 
 from palace_store.server.memories import Memories
+from palace_store.server.waiting import waited_for
 
 
 class MemoryTools:
@@ -41,7 +41,7 @@ class MemoryTools:
         """
         # Sent whatever comes of it: a client that waits knows by this that it is not for nothing.
         await context.report_progress(0, 1, "looking here and at the remote")
-        found = await anyio.to_thread.run_sync(
+        found = await waited_for(
             lambda: self._memories.recall(query, namespace=namespace, limit=limit)
         )
         return {
@@ -54,6 +54,6 @@ class MemoryTools:
         """Forget a memory, here at once and at the remote soon; tells whether there was one."""
         return {"deleted": self._memories.store.delete(id)}
 
-    def memory_count(self) -> dict[str, Any]:
+    async def memory_count(self) -> dict[str, Any]:
         """Count the memories here, at the remote, those it has yet to be told of, and given up."""
-        return {**self._memories.count()}
+        return {**await waited_for(self._memories.count)}
