@@ -171,6 +171,30 @@ def piped(server: Server) -> Iterator[RawPipe]:
         pipe.process.communicate()
 
 
+def test_a_server_that_cannot_restart_answers_what_reads(tmp_path: Path) -> None:
+    """What changes something is refused, and each is answered once."""
+    server = server_on(tmp_path)
+    with piped(server) as pipe:
+        server.site.upgrade("1.5.7", "chromadb")
+        asked = [
+            call(2, "status"),
+            call(3, "kg_query", entity="Ada"),
+            call(4, "kg_add", subject="Ada", predicate="keeps", object="goats"),
+            call(5, "kg_query", entity="Ada"),
+        ]
+        pipe.send(*asked)
+        answers = {each["id"]: each for each in (pipe.receive() for _ in asked)}
+        status = answers[2]["result"]["structuredContent"]
+        assert (status["restarts"], status["stale"], status["triples"]) == (0, True, 1)
+        for reading in (3, 5):
+            (fact,) = answers[reading]["result"]["structuredContent"]["facts"]
+            assert fact["object"] == "bees"
+        told = json.dumps(answers[4])  # it was handed over, or still to be read
+        assert "chromadb 1.5.7" in told
+        assert "nothing was changed" in told
+        assert pipe.close() == b""
+
+
 def spoil(palace: Path) -> None:
     """Make of the knowledge graph what is refused by whoever opens it, and only by them."""
     db = sqlite3.connect(palace / "knowledge.sqlite3")

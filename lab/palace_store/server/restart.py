@@ -5,8 +5,8 @@
 * Calls under way are waited for, at most `patience_s` seconds; none is cut off.
 * The new program is tried first, in a process of its own (`--check`): one that cannot be imported,
   is refused its options or this palace, or would be stale itself, must not cost the client its
-  connection. If that fails, or waiting took too long, the calls are refused and the old program
-  goes on, as stale as it was.
+  connection. If that fails, or waiting took too long, the old program goes on, as stale as it was:
+  it refuses the calls that would change something, and takes the others back.
 * What only opening the palace can show is not tried: a new program that fails there answers the
   calls it was left with an error, and ends.
 """
@@ -43,6 +43,7 @@ class Restart:
         self._pipe = pipe
         self._patience_s = patience_s
         self._under_way = False
+        self._reading: set[Id] = set()  # calls taken over that change nothing
         self._not_before_s = 0.0
         self._tasks: anyio.abc.TaskGroup | None = None
         self.busy = 0  # calls that are being done, cancelled ones included
@@ -52,7 +53,7 @@ class Restart:
         """Restart in this group of tasks, when it comes to that."""
         self._tasks = tasks
 
-    def takes(self, request: Id, replaced: Callable[[], bool]) -> bool:
+    def takes(self, request: Id, replaced: Callable[[], bool], *, changes: bool) -> bool:
         """Take a call over, if a restart is under way or `replaced()` says that one is due."""
         if not self._under_way:
             if time.monotonic() < self._not_before_s or self._tasks is None or not replaced():
@@ -62,6 +63,8 @@ class Restart:
             _log.warning("the library was replaced: restart after %d calls under way", self.busy)
             self._tasks.start_soon(self._restart)
         self._wire.hand_over(request)
+        if not changes:
+            self._reading.add(request)
         return True
 
     def began(self) -> None:
@@ -88,9 +91,11 @@ class Restart:
         _log.warning("the server did not restart: %s", why)
         self._under_way = False
         self._not_before_s = time.monotonic() + PAUSE_S
+        reading, self._reading = self._reading, set()
         await self._wire.go_on(
             f"this server is stale and could not restart itself: {why}; nothing was changed: "
-            "restart the MCP server (action_required: restart_mcp_server)"
+            "restart the MCP server (action_required: restart_mcp_server)",
+            reading,
         )
 
     async def _quiet(self) -> None:

@@ -110,7 +110,7 @@ class PalaceServer(MCPServer[Any]):
         request = None if context is None else context.request_context.request_id
         if self.restart is None or request is None:
             return await self._done(tool, arguments, context)
-        if self.restart.takes(request, self._gate.replaced):
+        if self.restart.takes(request, self._gate.replaced, changes=tool.changes):
             return failure("HandedOver", "the next program answers this", "none")  # never sent
         self.restart.began()
         try:

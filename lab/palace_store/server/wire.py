@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 
 import anyio
@@ -78,13 +78,20 @@ class Wire:
         lines = [line for request, line in self._asked.items() if request in self._handed]
         return Handover(list(self._handshake), lines, bytes(self._buffer), self._left.restarts + 1)
 
-    async def go_on(self, refusal: str) -> None:
-        """There is no next program: refuse what was handed over, and read on."""
+    async def go_on(self, refusal: str, again: Container[Id]) -> None:
+        """There is no next program: refuse what was handed over, and read on.
+
+        What is in `again` is not refused but read once more, before what is still to be read.
+        """
+        back = b""
         for request in [request for request in self._asked if request in self._handed]:
-            error = types.ErrorData(code=types.INTERNAL_ERROR, message=refusal)
-            answer = types.JSONRPCError(jsonrpc="2.0", id=request, error=error)
-            await self._write(answer)
+            if request in again and request not in self._mute:
+                back += self._asked[request]
+            else:
+                error = types.ErrorData(code=types.INTERNAL_ERROR, message=refusal)
+                await self._write(types.JSONRPCError(jsonrpc="2.0", id=request, error=error))
             self._answered(request)
+        self._buffer[:0] = back
         self._stopping = False
         self._go_on.set()
 
