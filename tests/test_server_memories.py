@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).parent / "entries"))
 from remote_bench import World, world
 from server_bench import Server, Site, ok, play, refused
 
-from palace_lab.targets.memory_files import ADDRESS, REMOTE, words_of
+from palace_lab.targets.memory_files import words_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.s4]
 
@@ -47,8 +47,14 @@ def key(tmp_path: Path) -> Path:
 
 
 def served(site: Site, there: World, key: Path, *words: str) -> Server:
-    url = (there.palace / REMOTE / ADDRESS).read_text(encoding="ascii")
-    remote = ("--remote", url, "--remote-key-file", str(key), "--recall-timeout", str(RECALL_S))
+    remote = (
+        "--remote",
+        there.url,
+        "--remote-key-file",
+        str(key),
+        "--recall-timeout",
+        str(RECALL_S),
+    )
     return Server(
         RELEASE, site, key.with_name("palace"), *remote, "--sync-interval", str(INTERVAL_S), *words
     )
@@ -238,6 +244,33 @@ def test_a_key_that_is_corrected_is_used_without_a_restart(
         assert (await ok(client, "memory_count"))["remote"] == 1
 
     play(served(site, there, key), story)
+
+
+def test_a_server_that_is_started_with_another_remote_keeps_and_tells_everything(
+    site: Site, there: World, key: Path
+) -> None:
+    async def first(client: Client) -> None:
+        for n in range(1, 5):
+            await ok(client, "memory_store", content=words_of(n))
+        await until(lambda: sorted(there.there()) == [1, 2, 3, 4])
+
+    async def then(client: Client) -> None:
+        await until(lambda: sorted(there.there()) == [1, 2, 3, 4])
+        counted: dict[str, Any] = {}
+        began = time.monotonic()
+        while counted != {"local": 4, "remote": 4, "pending": 0, "parked": 0}:
+            assert time.monotonic() < began + DEADLINE_S, counted
+            counted = await ok(client, "memory_count")
+
+    play(served(site, there, key), first)
+    there.exchange()
+    other = there.machine("other")
+    theirs = [other.store.store(words_of(n)) for n in (11, 12, 13)]
+    other.engine.sync()
+    for memory in theirs:
+        other.store.delete(memory.id)
+    other.engine.sync()
+    play(served(site, there, key), then)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from palace_lab.history.segment import Recorder
 from palace_lab.targets.base import Context
-from palace_lab.targets.memory_files import ADDRESS, REMOTE, machine_file, read_back
+from palace_lab.targets.memory_files import (
+    ADDRESS,
+    REMOTE,
+    machine_file,
+    read_back,
+    read_remote,
+    remote_file,
+)
 from palace_lab.targets.remote import RemoteTarget
 from palace_store.fixes import Fixes
 from palace_store.local import LocalStore
@@ -25,10 +33,10 @@ SCALE = 0.05
 class Machine:
     """A store and an engine, opened again by `reopen` as after the death of their process."""
 
-    def __init__(self, palace: Path, name: str, fixes: Fixes, scale: float) -> None:
+    def __init__(self, palace: Path, name: str, url: str, fixes: Fixes, scale: float) -> None:
         self.place = machine_file(palace, name).parent
         self.key = "right"
-        self.url = (palace / REMOTE / ADDRESS).read_text(encoding="ascii")
+        self.url = url
         self._fixes = fixes
         self._scale = scale
         self.store, self.engine = self._open()
@@ -56,30 +64,65 @@ class World:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(exist_ok=True)
         self.palace = directory / "palace"
-        recorder = Recorder(directory / f"remote-{next(NUMBERS)}.hist", "remote")
-        self.remote = RemoteTarget(
-            Context(self.palace, "remote", recorder, lambda _: None, seed=1, time_scale=SCALE)
-        )
-        self.remote.open()
+        self._directory = directory
+        self._remotes: list[tuple[RemoteTarget, Path]] = []
         self._machines: list[Machine] = []
+        self._begin(self.palace)
+
+    @property
+    def remote(self) -> RemoteTarget:
+        return self._remotes[-1][0]
+
+    @property
+    def url(self) -> str:
+        return (self._remotes[-1][1] / REMOTE / ADDRESS).read_text(encoding="ascii")
 
     def machine(self, name: str, fixes: Fixes = ALL, scale: float = SCALE) -> Machine:
-        made = Machine(self.palace, name, fixes, scale)
+        made = Machine(self.palace, name, self.url, fixes, scale)
         self._machines.append(made)
         return made
 
+    def exchange(self) -> None:
+        """Begin another remote, an empty one, and open every machine again with its address."""
+        self._begin(self._directory / f"exchanged-{len(self._remotes)}")
+        for machine in self._machines:
+            machine.url = self.url
+            machine.reopen()
+
+    def back_up(self) -> Path:
+        """Copy what the remote holds, for `restore`."""
+        place = self._directory / f"backup-{next(NUMBERS)}"
+        with closing(sqlite3.connect(place)) as copy:
+            self.remote._own()._db.backup(copy)
+        return place
+
+    def restore(self, backup: Path) -> None:
+        """Let the remote hold what it held then, under the same address."""
+        with closing(sqlite3.connect(backup)) as copy:
+            copy.backup(self.remote._own()._db)
+
     def read(self) -> dict[str, Any]:
-        return read_back(self.palace)
+        remote = read_remote(remote_file(self._remotes[-1][1]))
+        return {**read_back(self.palace), "remote": remote}
 
     def there(self) -> list[int]:
         """Return the numbers of the memories at the remote, each as often as it is there."""
         return list(self.read()["remote"]["memories"])
 
     def close(self) -> None:
-        self.remote.heal()
+        for remote, _ in self._remotes:
+            remote.heal()
         for machine in self._machines:
             machine.close()
-        self.remote.close()
+        for remote, _ in self._remotes:
+            remote.close()
+
+    def _begin(self, palace: Path) -> None:
+        recorder = Recorder(self._directory / f"remote-{next(NUMBERS)}.hist", "remote")
+        context = Context(palace, "remote", recorder, lambda _: None, seed=1, time_scale=SCALE)
+        remote = RemoteTarget(context)
+        remote.open()
+        self._remotes.append((remote, palace))
 
 
 @contextmanager

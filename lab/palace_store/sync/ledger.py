@@ -3,7 +3,8 @@
 Each row of `memories` says for itself: `pending` is what is to be told ("store" or "delete"),
 `remote_id` the number at the remote, `sent` whether anything was ever sent, `incarnation` how often
 the remote is known to have deleted these words. A live row with neither `pending` nor `remote_id`
-is an orphan: only this machine has it, and nobody is to be told.
+is an orphan: only this machine has it, and nobody is to be told. `sent` is 0 for never, negative
+for what only a former remote may have (`known`).
 
 Rules:
 - Every function is one short transaction. None is open while the remote is waited for.
@@ -16,18 +17,19 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from palace_store.local.connection import LocalConnection
-from palace_store.local.memory import Memory, metadata_text
-from palace_store.sync.remote import Row
+from palace_store.local.memory import Memory
+from palace_store.sync.known import UNLISTED, Known
 from palace_store.sync.report import Parked
 
 #: The remote has these words no more: stored again, they are new ones.
 _GONE_THERE = "UPDATE memories SET remote_id = NULL, incarnation = incarnation + 1 WHERE id = ?"
-_DUE = "pending IS NOT NULL AND NOT parked"
+_PENDING = "pending IS NOT NULL AND NOT parked"
+#: What is to be deleted at a remote that may have it under a number nobody knows yet has to wait.
+_DUE = f"{_PENDING} AND NOT (pending = 'delete' AND remote_id IS NULL AND sent < 1 AND {UNLISTED})"
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,17 @@ class Operation:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def due(connection: LocalConnection, *, fair: bool) -> list[str]:
+def due(known: Known, *, fair: bool) -> list[str]:
     """Return the ids of memories with something to tell, oldest first.
 
     If it is to be `fair`, what failed least comes before.
     """
     order = "attempts, created, id" if fair else "created, id"
     query = f"SELECT id FROM memories WHERE {_DUE} ORDER BY {order}"  # noqa: S608  (constants)
-    return [row[0] for row in connection.read(query)]
+    return [row[0] for row in known.connection.read(query)]
 
 
-def begin(connection: LocalConnection, memory_id: str) -> Operation | None:
+def begin(known: Known, memory_id: str) -> Operation | None:
     """Note that an operation is about to be sent, and return it; None if it is not due any more."""
 
     def work(db: sqlite3.Connection) -> Operation | None:
@@ -74,12 +76,12 @@ def begin(connection: LocalConnection, memory_id: str) -> Operation | None:
         kind, content, namespace, created, metadata, incarnation, remote_id, sent = found
         db.execute("UPDATE memories SET sent = 1 WHERE id = ?", (memory_id,))
         memory = Memory(memory_id, content, namespace, created, json.loads(metadata))
-        return Operation(kind, memory, incarnation, remote_id, bool(sent))
+        return Operation(kind, memory, incarnation, remote_id, sent > 0)
 
-    return connection.write(work)
+    return known.write(work)
 
 
-def stored(connection: LocalConnection, memory_id: str, number: int) -> None:
+def stored(known: Known, memory_id: str, number: int) -> None:
     """Note that the remote has a memory, under this number."""
 
     def work(db: sqlite3.Connection) -> None:
@@ -89,31 +91,29 @@ def stored(connection: LocalConnection, memory_id: str, number: int) -> None:
             (number, memory_id),
         )
 
-    connection.write(work)
+    known.write(work)
 
 
-def was_deleted(connection: LocalConnection, memory_id: str) -> None:
+def was_deleted(known: Known, memory_id: str) -> None:
     """Note that the remote knows these words as deleted: they are to be stored as new ones."""
 
     def work(db: sqlite3.Connection) -> None:
         db.execute(_GONE_THERE, (memory_id,))
 
-    connection.write(work)
+    known.write(work)
 
 
-def deleted(connection: LocalConnection, memory_id: str) -> None:
+def deleted(known: Known, memory_id: str) -> None:
     """Note that the remote has no such memory any more."""
 
     def work(db: sqlite3.Connection) -> None:
         db.execute("DELETE FROM memories WHERE id = ? AND pending = 'delete'", (memory_id,))
         db.execute(_GONE_THERE, (memory_id,))
 
-    connection.write(work)
+    known.write(work)
 
 
-def failed(
-    connection: LocalConnection, memory_id: str, why: str, *, attempts_max: int | None
-) -> bool:
+def failed(known: Known, memory_id: str, why: str, *, attempts_max: int | None) -> bool:
     """Count a failure; tell whether the operation is parked for it."""
 
     def work(db: sqlite3.Connection) -> bool:
@@ -127,7 +127,7 @@ def failed(
             ).rowcount
         )
 
-    return connection.write(work)
+    return known.write(work)
 
 
 def parked(connection: LocalConnection) -> tuple[Parked, ...]:
@@ -147,76 +147,4 @@ def unpark(connection: LocalConnection) -> int:
 
 def pending(connection: LocalConnection) -> int:
     """Return how many operations are due, parked ones not counted."""
-    return int(connection.read(f"SELECT count(*) FROM memories WHERE {_DUE}")[0][0])  # noqa: S608
-
-
-def cursor(connection: LocalConnection) -> int:
-    """Return up to where the changes of the remote are known."""
-    rows = connection.read("SELECT value FROM sync WHERE name = 'cursor'")
-    return int(rows[0][0]) if rows else 0
-
-
-def apply(connection: LocalConnection, rows: Iterable[Row], *, cursor: int, dedup: bool) -> int:
-    """Take over rows of the remote; returns how many changed anything here."""
-
-    def work(db: sqlite3.Connection) -> int:
-        changed = sum(_apply(db, row, dedup=dedup) for row in rows)
-        db.execute("INSERT OR REPLACE INTO sync (name, value) VALUES ('cursor', ?)", (str(cursor),))
-        return changed
-
-    return connection.write(work)
-
-
-def adopt(connection: LocalConnection, there: Collection[int]) -> int:
-    """Let everything be pushed that the remote lacks, by the numbers a full list had."""
-
-    def work(db: sqlite3.Connection) -> int:
-        rows = db.execute(
-            "SELECT id, remote_id FROM memories WHERE NOT deleted AND pending IS NULL"
-        ).fetchall()
-        orphans = [(row[0],) for row in rows if row[1] not in there]
-        db.executemany(
-            "UPDATE memories SET pending = 'store', remote_id = NULL WHERE id = ?", orphans
-        )
-        return len(orphans)
-
-    return connection.write(work)
-
-
-def mirror(connection: LocalConnection, there: Collection[int]) -> None:
-    """Delete what a full list lacks: what a resync does that knows nothing of deletions."""
-
-    def work(db: sqlite3.Connection) -> None:
-        rows = db.execute("SELECT id, remote_id FROM memories").fetchall()
-        gone = [(row[0],) for row in rows if row[1] not in there]
-        db.executemany("DELETE FROM memories WHERE id = ?", gone)
-
-    connection.write(work)
-
-
-def _apply(db: sqlite3.Connection, row: Row, *, dedup: bool) -> int:
-    if row.memory is None:
-        # Words that were stored here again meanwhile are new ones to the remote.
-        db.execute(
-            "UPDATE memories SET remote_id = NULL, incarnation = incarnation + 1"
-            " WHERE remote_id = ? AND pending = 'store'",
-            (row.id,),
-        )
-        return db.execute("DELETE FROM memories WHERE remote_id = ?", (row.id,)).rowcount
-    memory = row.memory
-    new = db.execute(
-        "INSERT INTO memories (id, namespace, content, metadata, created, remote_id, sent)"
-        " VALUES (?, ?, ?, ?, ?, ?, 1) ON CONFLICT (id) DO NOTHING",
-        (
-            *(memory.id, memory.namespace, memory.content, metadata_text(memory.metadata)),
-            *(memory.created, row.id),
-        ),
-    ).rowcount
-    if new == 0 and dedup:
-        db.execute(
-            "UPDATE memories SET remote_id = ?, sent = 1, attempts = 0, parked = 0, error = NULL,"
-            " pending = CASE pending WHEN 'store' THEN NULL ELSE pending END"
-            " WHERE id = ? AND remote_id IS NULL",
-            (row.id, memory.id),
-        )
-    return new
+    return int(connection.read(f"SELECT count(*) FROM memories WHERE {_PENDING}")[0][0])  # noqa: S608

@@ -5,6 +5,8 @@
 * A full resync lists everything. What only this machine has is pushed then, but for what the remote
   has in the same words. A memory goes only where the remote says that it was deleted: a list is
   older than what was stored here while it was on its way.
+* What a full list says was deleted goes at its end, when it has shown that it is of the remote that
+  gave the numbers known here. One that is not is read again, from its beginning, by words alone.
 * A malformed row is passed over and reported. While there is one nobody can tell what the remote
   lacks, so nothing is pushed for it.
 """
@@ -18,8 +20,9 @@ from dataclasses import dataclass
 
 from palace_store.fixes import Fixes
 from palace_store.local.connection import LocalConnection
-from palace_store.sync import ledger
-from palace_store.sync.remote import Remote, RemoteFailedError
+from palace_store.sync import intake
+from palace_store.sync.known import ExchangedError, Known, forget, meet, unlisted
+from palace_store.sync.remote import PAGE_ROWS, Remote, RemoteFailedError, Row
 from palace_store.sync.report import Round
 
 #: A remote that always has more is cut off here: a million memories, and the rest next time.
@@ -40,31 +43,72 @@ class Puller:
         with nullcontext() if outside else self.connection.transaction() as db:
             if db is not None:
                 _note_begin(db)
-            return self._pull(key, full=full)
+            known = meet(self.connection, self.remote.url)
+            full = full or unlisted(self.connection)
+            try:
+                return self._pull(known, key, full=full, strict=True)
+            except ExchangedError:
+                return self._pull(forget(known), key, full=True, strict=False)
 
-    def _pull(self, key: str, *, full: bool) -> Round:
-        after = 0 if full else ledger.cursor(self.connection)
-        there: set[int] = set()
+    def _pull(self, known: Known, key: str, *, full: bool, strict: bool) -> Round:
+        before = intake.cursor(self.connection)
+        after, more = 0 if full else before, True
+        there: dict[int, str] = {}
+        gone: list[Row] = []
         pulled, problems = 0, list[str]()
         for _ in range(_PAGES_MAX):
             page = self.remote.changes(after, key)
             if page.malformed and not self.fixes.has("sync_rows"):
                 raise RemoteFailedError(page.malformed[0])
             problems += page.malformed
-            for row in page.rows:
-                (there.discard if row.memory is None else there.add)(row.id)
-            pulled += ledger.apply(
-                self.connection, page.rows, cursor=page.next, dedup=self.fixes.has("sync_dedup")
-            )
-            after = page.next
-            if not page.more:
+            rows = list(page.rows)
+            if full:
+                gone += _noted(rows, there)
+                rows = [row for row in rows if row.memory is not None]
+            pulled += self._apply(known, rows, None if full else page.next, strict=strict)
+            after, more = page.next, page.more
+            if not more:
                 break
         if full:
-            if not self.fixes.has("sync_tombstones"):
-                ledger.mirror(self.connection, there)
-            elif self.fixes.has("sync_orphans") and not problems:
-                ledger.adopt(self.connection, there)
+            if strict and not more and after < before:
+                raise ExchangedError
+            pulled += self._end(known, gone, after, strict=strict)
+            self._compare(known, there, whole=not more and not problems)
         return Round(pulled=pulled, problems=tuple(problems))
+
+    def _apply(self, known: Known, rows: list[Row], cursor: int | None, *, strict: bool) -> int:
+        dedup = self.fixes.has("sync_dedup")
+        return intake.apply(known, rows, cursor=cursor, dedup=dedup, strict=strict)
+
+    def _end(self, known: Known, gone: list[Row], cursor: int, *, strict: bool) -> int:
+        """Take over what was deleted, and that the list was read so far."""
+        pulled = 0
+        for first in range(0, len(gone), PAGE_ROWS):
+            part = gone[first : first + PAGE_ROWS]
+            pulled += self._apply(known, part, None, strict=strict)
+        return pulled + self._apply(known, [], cursor, strict=strict)
+
+    def _compare(self, known: Known, there: dict[int, str], *, whole: bool) -> None:
+        if not self.fixes.has("sync_tombstones"):
+            intake.mirror(known, there)
+            return
+        if not whole:
+            return
+        if self.fixes.has("sync_orphans"):
+            intake.adopt(known, there)
+        intake.complete(known)
+
+
+def _noted(rows: list[Row], there: dict[int, str]) -> list[Row]:
+    """Return the rows that were deleted; `there` is kept up to date with all of them."""
+    gone = []
+    for row in rows:
+        if row.memory is None:
+            there.pop(row.id, None)
+            gone.append(row)
+        else:
+            there[row.id] = row.memory.id
+    return gone
 
 
 def _note_begin(db: sqlite3.Connection) -> None:

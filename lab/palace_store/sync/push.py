@@ -17,6 +17,7 @@ from palace_store.errors import PalaceError
 from palace_store.fixes import Fixes
 from palace_store.local.connection import LocalConnection
 from palace_store.sync import ledger
+from palace_store.sync.known import Known, meet
 from palace_store.sync.ledger import Operation
 from palace_store.sync.remote import (
     Remote,
@@ -43,14 +44,15 @@ class Pusher:
     def push(self, key: str) -> Round:
         """Tell the remote whatever is due, as far as it listens."""
         done = Round()
-        for memory_id in ledger.due(self.connection, fair=self.fixes.has("sync_cap")):
-            operation = ledger.begin(self.connection, memory_id)
+        known = meet(self.connection, self.remote.url)
+        for memory_id in ledger.due(known, fair=self.fixes.has("sync_cap")):
+            operation = ledger.begin(known, memory_id)
             if operation is None:
                 continue
             try:
-                self._tell(operation, key)
+                self._tell(known, operation, key)
             except RemoteError as error:
-                failed = self._failed(operation, error, key)
+                failed = self._failed(known, operation, error, key)
                 done += failed
                 if self._is_blameless(failed) or not self.fixes.has("sync_cap"):
                     break
@@ -58,47 +60,47 @@ class Pusher:
                 done += Round(pushed=1)
         return done
 
-    def _tell(self, operation: Operation, key: str) -> None:
+    def _tell(self, known: Known, operation: Operation, key: str) -> None:
         memory_id, number = operation.memory.id, operation.remote_id
         if operation.kind == "store" and number is not None:
             if self.remote.has(number, key):
-                ledger.stored(self.connection, memory_id, number)
+                ledger.stored(known, memory_id, number)
                 return
-            ledger.was_deleted(self.connection, memory_id)
-            self._again(operation, key)
+            ledger.was_deleted(known, memory_id)
+            self._again(known, operation, key)
             return
         if number is None:
             if operation.kind == "delete" and not operation.sent:
-                ledger.deleted(self.connection, memory_id)  # the remote never heard of it
+                ledger.deleted(known, memory_id)  # the remote never heard of it
                 return
             number, gone = self.remote.store(
                 operation.memory, key, idempotency_key=self._key(operation)
             )
             if gone and operation.kind == "store":
-                ledger.was_deleted(self.connection, memory_id)
-                self._again(operation, key)
+                ledger.was_deleted(known, memory_id)
+                self._again(known, operation, key)
                 return
             if not gone:
-                ledger.stored(self.connection, memory_id, number)
+                ledger.stored(known, memory_id, number)
         if operation.kind == "delete":
             self.remote.delete(number, key)
-            ledger.deleted(self.connection, memory_id)
+            ledger.deleted(known, memory_id)
 
-    def _again(self, operation: Operation, key: str) -> None:
+    def _again(self, known: Known, operation: Operation, key: str) -> None:
         """Tell the remote anew what it had deleted, under the next key."""
         if operation.incarnation >= _INCARNATIONS_MAX:
             raise RemoteError(
                 f"{self.remote.url} says of {operation.memory.id} again and again that it was "
                 "deleted: look at that memory there"
             )
-        following = ledger.begin(self.connection, operation.memory.id)
+        following = ledger.begin(known, operation.memory.id)
         if following is not None:
-            self._tell(following, key)
+            self._tell(known, following, key)
 
     def _key(self, operation: Operation) -> str:
         return operation.key if self.fixes.has("sync_idempotency") else secrets.token_hex(16)
 
-    def _failed(self, operation: Operation, error: RemoteError, key: str) -> Round:
+    def _failed(self, known: Known, operation: Operation, error: RemoteError, key: str) -> Round:
         denied = isinstance(error, RemoteDeniedError)
         away = isinstance(error, RemoteUnreachableError)
         if isinstance(error, RemoteSilentError):
@@ -107,7 +109,7 @@ class Pusher:
         if not self._is_blameless(failed):
             most = ATTEMPTS_MAX if self.fixes.has("sync_cap") else None
             memory_id = operation.memory.id
-            if ledger.failed(self.connection, memory_id, str(error), attempts_max=most):
+            if ledger.failed(known, memory_id, str(error), attempts_max=most):
                 said = f"to {operation.kind} {memory_id} is parked after {most} attempts"
                 failed += Round(problems=(said,))
         return failed

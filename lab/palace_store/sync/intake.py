@@ -1,0 +1,117 @@
+"""Taking rows of the remote into the memory file, and comparing both when a list was seen whole.
+
+- What came to be here in the meantime wins: a memory stored again while a list was on its way is
+  stored again at the remote that deleted it, one deleted here stays deleted.
+- A number is compared with the words it stood for: a list that gives it to others is another
+  remote's (`known`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+from palace_store.local.connection import LocalConnection
+from palace_store.local.memory import metadata_text
+from palace_store.sync.known import ExchangedError, Known, listed, put
+from palace_store.sync.remote import Row
+
+
+def cursor(connection: LocalConnection) -> int:
+    """Return up to where the changes of the remote are known."""
+    rows = connection.read("SELECT value FROM sync WHERE name = 'cursor'")
+    return int(rows[0][0]) if rows else 0
+
+
+def apply(
+    known: Known, rows: Iterable[Row], *, cursor: int | None, dedup: bool, strict: bool
+) -> int:
+    """Take over rows of the remote; returns how many changed anything here.
+
+    A `cursor` of None leaves the one there is. With `strict` a number of other words raises
+    `ExchangedError`, else that memory is told to the remote anew.
+    """
+    rows = tuple(rows)
+
+    def work(db: sqlite3.Connection) -> int:
+        for row in rows:
+            if row.memory is not None:
+                _compare(db, row.id, row.memory.id, strict=strict)
+        changed = sum(_apply(db, row, dedup=dedup) for row in rows)
+        if cursor is not None:
+            put(db, "cursor", str(cursor))
+        return changed
+
+    return known.write(work)
+
+
+def adopt(known: Known, there: Mapping[int, str]) -> int:
+    """Let everything be pushed that the remote lacks, by the numbers and ids a full list had."""
+
+    def work(db: sqlite3.Connection) -> int:
+        rows = db.execute(
+            "SELECT id, remote_id FROM memories WHERE NOT deleted AND pending IS NULL"
+        ).fetchall()
+        orphans = [(row[0],) for row in rows if there.get(row[1]) != row[0]]
+        db.executemany(
+            "UPDATE memories SET pending = 'store', remote_id = NULL WHERE id = ?", orphans
+        )
+        return len(orphans)
+
+    return known.write(work)
+
+
+def complete(known: Known) -> None:
+    """Note that each row of the remote was seen."""
+    known.write(listed)
+
+
+def mirror(known: Known, there: Mapping[int, str]) -> None:
+    """Delete what a full list lacks: what a resync does that knows nothing of deletions."""
+
+    def work(db: sqlite3.Connection) -> None:
+        rows = db.execute("SELECT id, remote_id FROM memories").fetchall()
+        gone = [(row[0],) for row in rows if row[1] not in there]
+        db.executemany("DELETE FROM memories WHERE id = ?", gone)
+
+    known.write(work)
+
+
+def _compare(db: sqlite3.Connection, number: int, memory_id: str, *, strict: bool) -> None:
+    others = db.execute(
+        "SELECT id FROM memories WHERE remote_id = ? AND id <> ?", (number, memory_id)
+    ).fetchall()
+    if others and strict:
+        raise ExchangedError
+    db.executemany(
+        "UPDATE memories SET remote_id = NULL, pending = coalesce(pending, 'store') WHERE id = ?",
+        others,
+    )
+
+
+def _apply(db: sqlite3.Connection, row: Row, *, dedup: bool) -> int:
+    if row.memory is None:
+        # Words that were stored here again meanwhile are new ones to the remote.
+        db.execute(
+            "UPDATE memories SET remote_id = NULL, incarnation = incarnation + 1"
+            " WHERE remote_id = ? AND pending = 'store'",
+            (row.id,),
+        )
+        return db.execute("DELETE FROM memories WHERE remote_id = ?", (row.id,)).rowcount
+    memory = row.memory
+    new = db.execute(
+        "INSERT INTO memories (id, namespace, content, metadata, created, remote_id, sent)"
+        " VALUES (?, ?, ?, ?, ?, ?, 1) ON CONFLICT (id) DO NOTHING",
+        (
+            *(memory.id, memory.namespace, memory.content, metadata_text(memory.metadata)),
+            *(memory.created, row.id),
+        ),
+    ).rowcount
+    if new == 0 and dedup:
+        db.execute(
+            "UPDATE memories SET remote_id = ?, sent = 1, attempts = 0, parked = 0, error = NULL,"
+            " pending = CASE pending WHEN 'store' THEN NULL ELSE pending END"
+            " WHERE id = ? AND remote_id IS NULL",
+            (row.id, memory.id),
+        )
+    return new
