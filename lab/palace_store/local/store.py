@@ -55,6 +55,9 @@ _STORE = """INSERT INTO memories (id, namespace, content, metadata, created, pen
         metadata = CASE WHEN deleted THEN excluded.metadata ELSE metadata END,
         created = CASE WHEN deleted THEN excluded.created ELSE created END,
         deleted = 0, pending = 'store', attempts = 0, parked = 0, error = NULL"""
+#: Stored again, deleted words are new ones to a remote that may have the old ones still.
+_ANEW = """INSERT OR REPLACE INTO sync (name, value) SELECT 'anew ' || id, '' FROM memories
+    WHERE id = :id AND deleted AND (remote_id IS NOT NULL OR sent)"""
 T = TypeVar("T")
 
 
@@ -112,6 +115,7 @@ class LocalStore:
         row["id"] = id_of(row["namespace"], row["content"])
 
         def work(db: sqlite3.Connection) -> Memory:
+            db.execute(_ANEW, row)
             db.execute(_STORE, row)
             query = f"SELECT {_FIELDS} FROM memories WHERE id = ?"  # noqa: S608  (a constant)
             return _memory(db.execute(query, (row["id"],)).fetchone())

@@ -12,8 +12,9 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 
 from palace_store.local.connection import LocalConnection
-from palace_store.local.memory import metadata_text
-from palace_store.sync.known import ExchangedError, Known, listed, put
+from palace_store.local.memory import Memory, metadata_text
+from palace_store.sync import notes
+from palace_store.sync.known import ExchangedError, Known, listed
 from palace_store.sync.remote import Row
 
 
@@ -39,7 +40,7 @@ def apply(
                 _compare(db, row.id, row.memory.id, strict=strict)
         changed = sum(_apply(db, row, dedup=dedup) for row in rows)
         if cursor is not None:
-            put(db, "cursor", str(cursor))
+            notes.put(db, "cursor", str(cursor))
         return changed
 
     return known.write(work)
@@ -52,11 +53,16 @@ def adopt(known: Known, there: Mapping[int, str]) -> int:
         rows = db.execute(
             "SELECT id, remote_id FROM memories WHERE NOT deleted AND pending IS NULL"
         ).fetchall()
-        orphans = [(row[0],) for row in rows if there.get(row[1]) != row[0]]
-        db.executemany(
-            "UPDATE memories SET pending = 'store', remote_id = NULL WHERE id = ?", orphans
-        )
-        return len(orphans)
+        orphans = 0
+        for memory_id, number in rows:
+            if there.get(number) == memory_id or notes.promote(db, memory_id, there):
+                continue
+            db.execute(
+                "UPDATE memories SET pending = 'store', remote_id = NULL WHERE id = ?",
+                (memory_id,),
+            )
+            orphans += 1
+        return orphans
 
     return known.write(work)
 
@@ -81,8 +87,11 @@ def _compare(db: sqlite3.Connection, number: int, memory_id: str, *, strict: boo
     others = db.execute(
         "SELECT id FROM memories WHERE remote_id = ? AND id <> ?", (number, memory_id)
     ).fetchall()
-    if others and strict:
+    copied = notes.copied(db, number) not in (None, memory_id)
+    if (others or copied) and strict:
         raise ExchangedError
+    if copied:
+        notes.take(db, f"copy {number}")
     db.executemany(
         "UPDATE memories SET remote_id = NULL, pending = coalesce(pending, 'store') WHERE id = ?",
         others,
@@ -91,13 +100,7 @@ def _compare(db: sqlite3.Connection, number: int, memory_id: str, *, strict: boo
 
 def _apply(db: sqlite3.Connection, row: Row, *, dedup: bool) -> int:
     if row.memory is None:
-        # Words that were stored here again meanwhile are new ones to the remote.
-        db.execute(
-            "UPDATE memories SET remote_id = NULL, incarnation = incarnation + 1"
-            " WHERE remote_id = ? AND pending = 'store'",
-            (row.id,),
-        )
-        return db.execute("DELETE FROM memories WHERE remote_id = ?", (row.id,)).rowcount
+        return _take_away(db, row.id)
     memory = row.memory
     new = db.execute(
         "INSERT INTO memories (id, namespace, content, metadata, created, remote_id, sent)"
@@ -108,10 +111,26 @@ def _apply(db: sqlite3.Connection, row: Row, *, dedup: bool) -> int:
         ),
     ).rowcount
     if new == 0 and dedup:
-        db.execute(
-            "UPDATE memories SET remote_id = ?, sent = 1, attempts = 0, parked = 0, error = NULL,"
-            " pending = CASE pending WHEN 'store' THEN NULL ELSE pending END"
-            " WHERE id = ? AND remote_id IS NULL",
-            (row.id, memory.id),
-        )
+        _recognise(db, row.id, memory)
     return new
+
+
+def _recognise(db: sqlite3.Connection, number: int, memory: Memory) -> None:
+    """Take what the remote has in the words of a memory for that memory."""
+    (before,) = db.execute("SELECT remote_id FROM memories WHERE id = ?", (memory.id,)).fetchone()
+    if before is None:
+        db.execute(
+            "UPDATE memories SET remote_id = ?, sent = 1, attempts = 0, parked = 0, error = NULL,"  # noqa: S608  (a constant)
+            f" pending = CASE WHEN pending = 'store' AND NOT {notes.ANEW} THEN NULL"
+            " ELSE pending END WHERE id = ?",
+            (number, memory.id),
+        )
+    elif before != number:
+        notes.add_copy(db, number, memory)
+
+
+def _take_away(db: sqlite3.Connection, number: int) -> int:
+    """Take over that the remote deleted a number; words stored here again meanwhile stay."""
+    notes.take(db, f"copy {number}")
+    rows = db.execute("SELECT id, pending FROM memories WHERE remote_id = ?", (number,)).fetchall()
+    return sum(notes.without(db, memory_id, pending) for memory_id, pending in rows)

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from palace_store.errors import PalaceError
 from palace_store.local.connection import LocalConnection
+from palace_store.sync.notes import put, take, take_numbers, value
 
 #: In SQL: whether the list of this remote was not seen to its end yet.
 UNLISTED = "EXISTS (SELECT 1 FROM sync WHERE name = 'unlisted')"
@@ -97,18 +98,7 @@ def unlisted(connection: LocalConnection) -> bool:
 
 def listed(db: sqlite3.Connection) -> None:
     """Note that the list of this remote was seen to its end, each row of it."""
-    db.execute("DELETE FROM sync WHERE name = 'unlisted'")
-
-
-def value(db: sqlite3.Connection, name: str) -> str | None:
-    """Return what the file notes under a name."""
-    found = db.execute("SELECT value FROM sync WHERE name = ?", (name,)).fetchone()
-    return None if found is None else str(found[0])
-
-
-def put(db: sqlite3.Connection, name: str, text: str) -> None:
-    """Note something under a name."""
-    db.execute("INSERT OR REPLACE INTO sync (name, value) VALUES (?, ?)", (name, text))
+    take(db, "unlisted")
 
 
 def _generation(db: sqlite3.Connection) -> int:
@@ -122,6 +112,6 @@ def _forget(db: sqlite3.Connection) -> None:
         " remote_id = NULL, incarnation = 0, attempts = 0, parked = 0, error = NULL",
         (_SENT_TO_FORMER,),
     )
-    db.execute("DELETE FROM sync WHERE name = 'cursor'")
+    take_numbers(db)
     put(db, "generation", str(following))
     put(db, "unlisted", "")

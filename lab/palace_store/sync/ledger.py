@@ -1,10 +1,10 @@
 """What this machine still has to tell the remote and what it knows of it, in the memory file.
 
 Each row of `memories` says for itself: `pending` is what is to be told ("store" or "delete"),
-`remote_id` the number at the remote, `sent` whether anything was ever sent, `incarnation` how often
-the remote is known to have deleted these words. A live row with neither `pending` nor `remote_id`
-is an orphan: only this machine has it, and nobody is to be told. `sent` is 0 for never, negative
-for what only a former remote may have (`known`).
+`remote_id` the number at the remote, `incarnation` how often that is known to have deleted these
+words, `sent` how often it was sent them since and did not refuse; negative for what only a former
+remote may have (`known`). A live row with neither `pending` nor `remote_id` is an orphan: only this
+machine has it, and nobody is to be told. More is in `notes`.
 
 Rules:
 - Every function is one short transaction. None is open while the remote is waited for.
@@ -22,11 +22,10 @@ from typing import Literal
 
 from palace_store.local.connection import LocalConnection
 from palace_store.local.memory import Memory
+from palace_store.sync import notes
 from palace_store.sync.known import UNLISTED, Known
 from palace_store.sync.report import Parked
 
-#: The remote has these words no more: stored again, they are new ones.
-_GONE_THERE = "UPDATE memories SET remote_id = NULL, incarnation = incarnation + 1 WHERE id = ?"
 _PENDING = "pending IS NOT NULL AND NOT parked"
 #: What is to be deleted at a remote that may have it under a number nobody knows yet has to wait.
 _DUE = f"{_PENDING} AND NOT (pending = 'delete' AND remote_id IS NULL AND sent < 1 AND {UNLISTED})"
@@ -41,6 +40,9 @@ class Operation:
     incarnation: int
     remote_id: int | None
     sent: bool
+    copies: tuple[int, ...] = ()
+    #: What the remote has of these words is to be deleted first, then they are stored as new ones.
+    anew: bool = False
 
     @property
     def key(self) -> str:
@@ -74,41 +76,57 @@ def begin(known: Known, memory_id: str) -> Operation | None:
         if found is None:
             return None
         kind, content, namespace, created, metadata, incarnation, remote_id, sent = found
-        db.execute("UPDATE memories SET sent = 1 WHERE id = ?", (memory_id,))
+        if remote_id is None:
+            incarnation = max(incarnation, notes.deletions(db, memory_id))
+        db.execute(
+            "UPDATE memories SET sent = 1, incarnation = ? WHERE id = ?",
+            (incarnation, memory_id),
+        )
         memory = Memory(memory_id, content, namespace, created, json.loads(metadata))
-        return Operation(kind, memory, incarnation, remote_id, sent > 0)
+        copies, anew = notes.copies(db, memory_id), notes.is_anew(db, memory_id)
+        return Operation(
+            kind, memory, incarnation, remote_id, sent > 0, tuple(copies), kind == "store" and anew
+        )
 
     return known.write(work)
 
 
-def stored(known: Known, memory_id: str, number: int) -> None:
+def stored(known: Known, operation: Operation, number: int) -> None:
     """Note that the remote has a memory, under this number."""
 
     def work(db: sqlite3.Connection) -> None:
         db.execute(
-            "UPDATE memories SET remote_id = ?, attempts = 0, error = NULL,"
-            " pending = CASE pending WHEN 'store' THEN NULL ELSE pending END WHERE id = ?",
-            (number, memory_id),
+            "UPDATE memories SET remote_id = ?, attempts = 0, error = NULL,"  # noqa: S608  (a constant)
+            f" pending = CASE WHEN pending = 'store' AND NOT {notes.ANEW} THEN NULL"
+            " ELSE pending END WHERE id = ? AND incarnation = ?",
+            (number, *_values(operation)),
         )
 
     known.write(work)
 
 
-def was_deleted(known: Known, memory_id: str) -> None:
+def was_deleted(known: Known, operation: Operation) -> None:
     """Note that the remote knows these words as deleted: they are to be stored as new ones."""
 
     def work(db: sqlite3.Connection) -> None:
-        db.execute(_GONE_THERE, (memory_id,))
+        pending = _pending_now(db, operation)
+        if pending is not None:
+            notes.without(db, operation.memory.id, pending)
 
     known.write(work)
 
 
-def deleted(known: Known, memory_id: str) -> None:
-    """Note that the remote has no such memory any more."""
+def deleted(known: Known, operation: Operation, *, told: bool) -> None:
+    """Note that the remote has no such memory any more, or never had one if it was not `told`."""
 
     def work(db: sqlite3.Connection) -> None:
-        db.execute("DELETE FROM memories WHERE id = ? AND pending = 'delete'", (memory_id,))
-        db.execute(_GONE_THERE, (memory_id,))
+        pending = _pending_now(db, operation)
+        if pending == "delete":
+            notes.drop(db, operation.memory.id)
+        elif pending == "store" and told:  # it was stored here again
+            notes.renew(db, operation.memory.id)
+        elif pending == "store":
+            notes.take(db, f"anew {operation.memory.id}")
 
     known.write(work)
 
@@ -148,3 +166,14 @@ def unpark(connection: LocalConnection) -> int:
 def pending(connection: LocalConnection) -> int:
     """Return how many operations are due, parked ones not counted."""
     return int(connection.read(f"SELECT count(*) FROM memories WHERE {_PENDING}")[0][0])  # noqa: S608
+
+
+def _values(operation: Operation) -> tuple[str, int]:
+    return operation.memory.id, operation.incarnation
+
+
+def _pending_now(db: sqlite3.Connection, operation: Operation) -> str | None:
+    """Return what is to be told by now; None if a peer has told it, or the words are new ones."""
+    query = "SELECT pending FROM memories WHERE id = ? AND incarnation = ?"
+    found = db.execute(query, _values(operation)).fetchone()
+    return None if found is None else found[0]

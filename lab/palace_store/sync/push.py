@@ -29,8 +29,9 @@ from palace_store.sync.remote import (
 from palace_store.sync.report import Round
 
 ATTEMPTS_MAX = 5  # S4's fix
-#: How often the remote may say of the same words that they were deleted, in one round.
-_INCARNATIONS_MAX = 50
+#: How often the remote may say of the same words that they were deleted, in one round. The next
+#: round goes on from there.
+_INCARNATIONS_MAX = 200
 
 
 @dataclass(frozen=True)
@@ -61,41 +62,51 @@ class Pusher:
         return done
 
     def _tell(self, known: Known, operation: Operation, key: str) -> None:
-        memory_id, number = operation.memory.id, operation.remote_id
-        if operation.kind == "store" and number is not None:
-            if self.remote.has(number, key):
-                ledger.stored(known, memory_id, number)
+        for _ in range(_INCARNATIONS_MAX):
+            if self._told(known, operation, key):
                 return
-            ledger.was_deleted(known, memory_id)
-            self._again(known, operation, key)
-            return
-        if number is None:
-            if operation.kind == "delete" and not operation.sent:
-                ledger.deleted(known, memory_id)  # the remote never heard of it
+            following = ledger.begin(known, operation.memory.id)
+            if following is None:
                 return
-            number, gone = self.remote.store(
-                operation.memory, key, idempotency_key=self._key(operation)
-            )
-            if gone and operation.kind == "store":
-                ledger.was_deleted(known, memory_id)
-                self._again(known, operation, key)
-                return
-            if not gone:
-                ledger.stored(known, memory_id, number)
-        if operation.kind == "delete":
-            self.remote.delete(number, key)
-            ledger.deleted(known, memory_id)
+            operation = following
+        raise RemoteError(
+            f"{self.remote.url} says of {operation.memory.id} again and again that it was deleted: "
+            "look at that memory there"
+        )
 
-    def _again(self, known: Known, operation: Operation, key: str) -> None:
-        """Tell the remote anew what it had deleted, under the next key."""
-        if operation.incarnation >= _INCARNATIONS_MAX:
-            raise RemoteError(
-                f"{self.remote.url} says of {operation.memory.id} again and again that it was "
-                "deleted: look at that memory there"
-            )
-        following = ledger.begin(known, operation.memory.id)
-        if following is not None:
-            self._tell(known, following, key)
+    def _told(self, known: Known, operation: Operation, key: str) -> bool:
+        """Tell the remote; False if the words are to be told anew, as the next incarnation."""
+        if operation.kind == "delete" or operation.anew:
+            told = self._remove(known, operation, key)
+            ledger.deleted(known, operation, told=told)
+            return operation.kind == "delete"
+        number = operation.remote_id
+        if number is not None:
+            gone = not self.remote.has(number, key)
+        else:
+            number, gone = self._store(operation, key)
+        if gone:
+            ledger.was_deleted(known, operation)
+        else:
+            ledger.stored(known, operation, number)
+        return not gone
+
+    def _remove(self, known: Known, operation: Operation, key: str) -> bool:
+        """Delete whatever the remote has of these words; tell whether it ever heard of them."""
+        number = operation.remote_id
+        if number is None and operation.sent:  # its number is in the reply that was lost
+            number, gone = self._store(operation, key)
+            if gone:
+                return True
+            ledger.stored(known, operation, number)
+        if number is None:
+            return False
+        for each in (number, *operation.copies):
+            self.remote.delete(each, key)
+        return True
+
+    def _store(self, operation: Operation, key: str) -> tuple[int, bool]:
+        return self.remote.store(operation.memory, key, idempotency_key=self._key(operation))
 
     def _key(self, operation: Operation) -> str:
         return operation.key if self.fixes.has("sync_idempotency") else secrets.token_hex(16)

@@ -1,0 +1,223 @@
+"""Words that are deleted and stored again, or at the remote twice (S4)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from remote_bench import Machine, World, world
+
+from palace_lab.targets.memory_files import words_of
+from palace_store.local.memory import DEFAULT_NAMESPACE, id_of
+from palace_store.sync.push import ATTEMPTS_MAX
+
+pytestmark = pytest.mark.s4
+
+ID = id_of(DEFAULT_NAMESPACE, words_of(1))
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path / "world") as made:
+        yield made
+
+
+def settle(*machines: Machine, full: bool | None = None) -> None:
+    for machine in (*machines, *machines):
+        assert machine.engine.sync(full=full).problems == ()
+
+
+def live(here: World) -> list[tuple[str, Any]]:
+    """Return words and metadata of what the remote has."""
+    return [(row[3], json.loads(row[4])) for row in here.remote._own().rows("NOT deleted", ())]
+
+
+def held(machine: Machine) -> list[tuple[str, Any]]:
+    return [(memory.content, memory.metadata) for memory in machine.store.all()]
+
+
+def posts(here: World) -> int:
+    """Return how many memories the remote was ever sent, deleted ones too."""
+    return len(here.remote._own().rows("1", ()))
+
+
+# Deleted, and stored again ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("full", [None, True])
+def test_what_was_deleted_and_stored_anew_is_the_new_one_everywhere(
+    here: World, full: bool | None
+) -> None:
+    a, b = here.machine("a"), here.machine("b")
+    a.store.store(words_of(1), metadata={"version": 1})
+    settle(a, b)
+    a.store.delete(ID)
+    kept = a.store.store(words_of(1), metadata={"version": 2})
+    settle(a, b, full=full)
+    assert held(a) == held(b) == live(here) == [(words_of(1), {"version": 2})]
+    assert b.store.all() == [kept]
+    assert here.machine("c").engine.sync().pulled == 1
+    assert a.engine.status().state == "in sync"
+
+
+def test_stored_anew_while_the_first_reply_is_lost_it_is_the_new_one(here: World) -> None:
+    a, b = here.machine("a"), here.machine("b")
+    a.store.store(words_of(1), metadata={"version": 1})
+    here.remote.fault(what="lose-reply", where="POST /memories")
+    assert a.engine.push().problems
+    a.store.delete(ID)
+    a.store.store(words_of(1), metadata={"version": 2})
+    settle(a, b)
+    assert held(a) == held(b) == live(here) == [(words_of(1), {"version": 2})]
+
+
+@pytest.mark.parametrize("where", ["POST /memories", "DELETE /memories"])
+@pytest.mark.parametrize("what", ["lose-reply", "cut-reply", "cut-request"])
+def test_stored_anew_over_a_bad_wire_it_is_there_once(here: World, what: Any, where: str) -> None:
+    a, b = here.machine("a"), here.machine("b")
+    a.store.store(words_of(1), metadata={"version": 1})
+    settle(a, b)
+    a.store.delete(ID)
+    a.store.store(words_of(1), metadata={"version": 2})
+    here.remote.fault(what=what, where=where)
+    assert a.engine.push().problems
+    settle(b)
+    settle(a, b, full=True)
+    assert held(a) == held(b) == live(here) == [(words_of(1), {"version": 2})]
+
+
+def test_stored_anew_and_deleted_after_all_it_is_gone_everywhere(here: World) -> None:
+    a, b = here.machine("a"), here.machine("b")
+    a.store.store(words_of(1))
+    settle(a, b)
+    a.store.delete(ID)
+    a.store.store(words_of(1))
+    a.store.delete(ID)
+    settle(a, b)
+    assert held(a) == held(b) == live(here) == []
+    assert posts(here) == 1
+    assert a.engine.memory_count() == {"local": 0, "remote": 0, "pending": 0, "parked": 0}
+
+
+def test_stored_anew_at_another_remote_it_is_the_new_one(here: World) -> None:
+    a, b = here.machine("a"), here.machine("b")
+    a.store.store(words_of(1), metadata={"version": 1})
+    settle(a, b)
+    a.store.delete(ID)
+    a.store.store(words_of(1), metadata={"version": 2})
+    here.exchange()
+    settle(b, a, b)
+    assert held(a) == held(b) == live(here) == [(words_of(1), {"version": 2})]
+
+
+def test_told_again_without_a_deletion_a_memory_stays_as_it_is(here: World) -> None:
+    a = here.machine("a")
+    first = a.store.store(words_of(1), metadata={"version": 1})
+    settle(a)
+    a.store.store(words_of(1), metadata={"version": 2})
+    settle(a)
+    assert a.store.all() == [first]
+    assert live(here) == [(words_of(1), {"version": 1})]
+    assert posts(here) == 1
+
+
+# At the remote twice ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+def test_deleting_what_the_remote_has_twice_deletes_each_copy(here: World, copies: int) -> None:
+    a, b = here.machine("a"), here.machine("b")
+    for _ in range(copies):
+        here.remote.put(first=1)
+    here.remote.put(first=2)
+    settle(a, b)
+    a.store.delete(ID)
+    settle(a, b)
+    settle(a, b, full=True)
+    assert here.there() == [2]
+    assert a.words() == b.words() == [words_of(2)]
+
+
+def test_of_two_copies_one_may_go_and_the_memory_stays(here: World) -> None:
+    a = here.machine("a")
+    for _ in range(2):
+        here.remote.put(first=1)
+    settle(a)
+    assert here.remote._own().delete(1)
+    settle(a)
+    assert a.words() == [words_of(1)]
+    a.store.delete(ID)
+    settle(a)
+    assert here.there() == []
+
+
+def test_a_copy_that_cannot_be_deleted_keeps_the_deletion_pending(here: World) -> None:
+    a = here.machine("a")
+    for _ in range(2):
+        here.remote.put(first=1)
+    settle(a)
+    a.store.delete(ID)
+    here.remote.fault(what="cut-request", where="DELETE /memories/2")
+    assert a.engine.push().problems
+    assert here.there() == [1]
+    settle(a, full=True)
+    assert here.there() == []
+    assert a.words() == []
+
+
+# Deleted ever so often --------------------------------------------------------------------------
+
+
+def deleted_before(here: World, times: int) -> None:
+    """Let the remote know these words as stored and deleted so often."""
+    memory = {
+        "namespace": DEFAULT_NAMESPACE,
+        "content": words_of(1),
+        "metadata": {},
+        "created": "2025-01-01T00:00:00+00:00",
+    }
+    for n in range(times):
+        key = hashlib.sha256(f"{ID}.{n}".encode()).hexdigest()
+        here.remote._own().delete(here.remote._own().store(memory, key)[0])
+
+
+@pytest.mark.parametrize("times", [60, 450])
+def test_words_that_were_deleted_ever_so_often_can_be_stored(here: World, times: int) -> None:
+    a, b = here.machine("a"), here.machine("b")
+    deleted_before(here, times)
+    a.store.store(words_of(1))
+    b.store.store(words_of(1))
+    for machine in (a, b) * ATTEMPTS_MAX:
+        machine.engine.push()
+    settle(a, b)
+    assert here.there() == [1]
+    assert a.engine.parked() == b.engine.parked() == ()
+
+
+def test_words_that_are_toggled_are_not_asked_for_from_the_first_time_on(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = here.machine("a")
+    deleted_before(here, 60)
+    a.store.store(words_of(1))
+    settle(a)
+    asked: list[str] = []
+    client = a.engine._remote._client
+    send = client.request
+
+    def spy(method: str, path: str, **rest: object) -> object:
+        asked.append(f"{method} {path}")
+        return send(method, path, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(client, "request", spy)
+    for _ in range(5):
+        a.store.delete(ID)
+        settle(a)
+        a.store.store(words_of(1))
+        settle(a)
+    assert asked.count("POST /memories") == 5
+    assert here.there() == [1]
