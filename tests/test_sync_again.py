@@ -1,4 +1,4 @@
-"""Words that are deleted and stored again, or at the remote twice (S4)."""
+"""Words that are deleted and stored again, refused and deleted, or at the remote twice (S4)."""
 
 from __future__ import annotations
 
@@ -167,6 +167,67 @@ def test_a_copy_that_cannot_be_deleted_keeps_the_deletion_pending(here: World) -
     settle(a, full=True)
     assert here.there() == []
     assert a.words() == []
+
+
+# Refused, and deleted ---------------------------------------------------------------------------
+
+
+def test_what_was_refused_and_is_deleted_is_sent_no_more(here: World) -> None:
+    a = here.machine("a")
+    here.remote.answer(first=1, status=422)
+    a.store.store(words_of(1))
+    for _ in range(ATTEMPTS_MAX + 1):
+        a.engine.sync()
+    assert len(a.engine.parked()) == 1
+    a.store.delete(ID)
+    assert a.engine.sync().problems == ()
+    assert a.engine.memory_count() == {"local": 0, "remote": 0, "pending": 0, "parked": 0}
+    assert a.engine.status().state == "in sync"
+
+
+def test_what_was_sent_with_a_wrong_key_and_is_deleted_is_sent_no_more(here: World) -> None:
+    a = here.machine("a")
+    settle(a)
+    here.remote.take_key(key="new")
+    a.store.store(words_of(1))
+    assert a.engine.push().denied
+    a.store.delete(ID)
+    here.remote.take_key(key="right")
+    settle(a)
+    assert posts(here) == 0
+    assert a.engine.memory_count()["pending"] == 0
+
+
+def test_a_deletion_has_attempts_of_its_own(here: World) -> None:
+    """A failure, other than a refusal, leaves open whether the memory is there."""
+    a = here.machine("a")
+    here.remote.answer(first=1, status=500)
+    a.store.store(words_of(1))
+    for _ in range(ATTEMPTS_MAX):
+        a.engine.sync()
+    assert [parked.attempts for parked in a.engine.parked()] == [ATTEMPTS_MAX]
+    a.store.delete(ID)
+    for _ in range(ATTEMPTS_MAX - 1):
+        assert a.engine.sync().problems
+    assert a.engine.parked() == ()
+    here.remote.heal()
+    settle(a)
+    assert here.there() == []
+    assert a.engine.memory_count()["pending"] == 0
+
+
+def test_a_refusal_after_a_lost_reply_leaves_open_whether_it_is_there(here: World) -> None:
+    a, b = here.machine("a"), here.machine("b")
+    a.store.store(words_of(1))
+    here.remote.fault(what="lose-reply", where="POST /memories")
+    assert a.engine.push().problems
+    here.remote.answer(first=1, status=422)
+    assert a.engine.push().problems
+    a.store.delete(ID)
+    here.remote.heal()
+    settle(a, b)
+    assert here.there() == []
+    assert b.words() == []
 
 
 # Deleted ever so often --------------------------------------------------------------------------

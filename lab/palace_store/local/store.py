@@ -150,8 +150,8 @@ class LocalStore:
                 (wanted,),
             ).rowcount
             return bool(gone or db.execute(
-                "UPDATE memories SET deleted = 1, pending = 'delete', parked = 0, error = NULL"
-                " WHERE id = ? AND NOT deleted",
+                "UPDATE memories SET deleted = 1, pending = 'delete', attempts = 0, parked = 0,"
+                " error = NULL WHERE id = ? AND NOT deleted",
                 (wanted,),
             ).rowcount)  # fmt: skip
 

@@ -79,7 +79,7 @@ def begin(known: Known, memory_id: str) -> Operation | None:
         if remote_id is None:
             incarnation = max(incarnation, notes.deletions(db, memory_id))
         db.execute(
-            "UPDATE memories SET sent = 1, incarnation = ? WHERE id = ?",
+            "UPDATE memories SET sent = max(sent, 0) + 1, incarnation = ? WHERE id = ?",
             (incarnation, memory_id),
         )
         memory = Memory(memory_id, content, namespace, created, json.loads(metadata))
@@ -89,6 +89,12 @@ def begin(known: Known, memory_id: str) -> Operation | None:
         )
 
     return known.write(work)
+
+
+def refused(known: Known, operation: Operation) -> None:
+    """Note that what was sent last for an operation had no effect."""
+    query = "UPDATE memories SET sent = sent - 1 WHERE id = ? AND incarnation = ? AND sent > 0"
+    known.write(lambda db: db.execute(query, _values(operation)))
 
 
 def stored(known: Known, operation: Operation, number: int) -> None:

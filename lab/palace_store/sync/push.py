@@ -53,6 +53,8 @@ class Pusher:
             try:
                 self._tell(known, operation, key)
             except RemoteError as error:
+                if error.effect == "none":
+                    ledger.refused(known, operation)
                 failed = self._failed(known, operation, error, key)
                 done += failed
                 if self._is_blameless(failed) or not self.fixes.has("sync_cap"):
