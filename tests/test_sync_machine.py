@@ -1,12 +1,15 @@
 """Two machines, one remote, any order of what users do and of what goes wrong; then all is healed.
 
 The model knows only what was acknowledged: words that one machine alone ever touched are where it
-left them; words that several touched may be there or not, but once, and the same everywhere.
+left them, as it left them; words that several touched may be there or not, but once, and the same
+everywhere. What a program without keys stores may be at the remote twice, and is here once. Another
+remote, or an older state of this one, takes nothing away; what was deleted may come back with it.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -30,6 +33,7 @@ pytestmark = pytest.mark.s4
 NAMES = st.sampled_from(["a", "b"])
 #: Few, so that both machines come upon the same.
 NUMBERS = st.integers(0, 7)
+VERSIONS = itertools.count(1)
 WIRE: st.SearchStrategy[What] = st.sampled_from(["lose-reply", "cut-reply", "cut-request"])
 KEYS = st.sampled_from(["right", "wrong"])
 
@@ -46,16 +50,30 @@ class SyncMachine(RuleBasedStateMachine):
         self.world = World(Path(self.folder.name) / "world")
         self.machines = {name: self.world.machine(name, self.fixes, 0.02) for name in ("a", "b")}
         self.told: dict[int, dict[str, bool]] = {}  # number: machine: is it there
+        self.versions: dict[int, int] = {}  # number: metadata it was stored with last
+        self.forgotten: set[int] = set()
+        self.unsure: set[int] = set()  # of what may have come back, with the metadata it had
+        self.twice: set[int] = set()
+        self.backup: Path | None = None
 
     @rule(name=NAMES, n=NUMBERS)
     def remember(self, name: str, n: int) -> None:
-        self.machines[name].store.store(words_of(n))
-        self.told.setdefault(n, {})[name] = True
+        told = self.told.setdefault(n, {})
+        if not told.get(name):
+            self.versions[n] = next(VERSIONS)
+        self.machines[name].store.store(words_of(n), metadata={"version": self.versions.get(n, 0)})
+        told[name] = True
 
     @rule(name=NAMES, n=NUMBERS)
     def forget(self, name: str, n: int) -> None:
         if self.machines[name].store.delete(id_of(DEFAULT_NAMESPACE, words_of(n))):
             self.told.setdefault(n, {})[name] = False
+            self.forgotten.add(n)
+
+    @rule(name=NAMES, n=NUMBERS)
+    def remember_anew(self, name: str, n: int) -> None:
+        self.forget(name, n)
+        self.remember(name, n)
 
     @rule(name=NAMES, full=st.sampled_from([None, True]))
     def sync(self, name: str, full: bool | None) -> None:
@@ -64,6 +82,38 @@ class SyncMachine(RuleBasedStateMachine):
     @rule(name=NAMES)
     def push(self, name: str) -> None:
         self.machines[name].engine.push()
+
+    @rule(n=NUMBERS)
+    def put_by_a_program_without_keys(self, n: int) -> None:
+        if n in self.told:
+            self.twice.add(n)
+        self.world.remote.put(first=n)
+        self.told.setdefault(n, {})["program"] = True
+
+    @rule()
+    def exchange(self) -> None:
+        self.world.exchange()
+        self.happened["exchanged"] += 1
+        self.backup = None
+        self.blur()
+
+    @rule()
+    def back_up(self) -> None:
+        self.backup = self.world.back_up()
+
+    @rule()
+    def restore(self) -> None:
+        if self.backup is not None:
+            self.world.restore(self.backup)
+            self.happened["restored"] += 1
+            self.blur()
+
+    def blur(self) -> None:
+        """Know nothing more of what may come back, or was only at the remote."""
+        for told in self.told.values():
+            if "program" in told or not all(told.values()):
+                told |= {"before": True, "after": False}
+        self.unsure |= self.forgotten
 
     @rule(name=NAMES)
     def reopen(self, name: str) -> None:
@@ -156,13 +206,25 @@ class SyncMachine(RuleBasedStateMachine):
             self.machines[name].engine.sync()
         read = self.world.read()
         there = read["remote"]["memories"]
-        assert len(there) == len(set(there)), ("more than once", there)
+        twice = {n for n, times in Counter(there).items() if times > 1}
+        assert twice <= self.twice, ("more than once", twice - self.twice)
         for name, held in read["machines"].items():
-            assert held["memories"] == there, name
+            assert held["memories"] == sorted(set(there)), name
             assert (held["pending"], held["parked"], held["foreign"]) == ([], [], [])
         for n, told in self.told.items():
             if len(set(told.values())) == 1:
                 assert (n in there) == all(told.values()), (n, told)
+            if n in there and len(told) == 1 and n not in self.unsure and "program" not in told:
+                assert self.read_versions(n) == {self.versions[n]}, n
+
+    def read_versions(self, n: int) -> set[object]:
+        """Return the metadata of a memory, wherever it is."""
+        rows = self.world.remote._own().rows("NOT deleted AND content = ?", (words_of(n),))
+        found = {json.loads(row[4])["version"] for row in rows}
+        for machine in self.machines.values():
+            memory = machine.store.get(id_of(DEFAULT_NAMESPACE, words_of(n)))
+            found.add(memory.metadata["version"] if memory else None)
+        return found
 
 
 def explore(fixes: Fixes, examples: int, steps: int) -> Counter[str]:
@@ -188,6 +250,7 @@ def test_two_machines_and_a_remote_converge() -> None:
     happened = explore(ALL, examples=25, steps=16)
     print(dict(happened))
     assert {"lose-reply", "cut-reply", "cut-request", "away", "parked", "denied"} <= set(+happened)
+    assert {"exchanged", "restored"} <= set(+happened)
 
 
 @pytest.mark.nightly
