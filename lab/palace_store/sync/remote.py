@@ -42,6 +42,10 @@ class RemoteUnreachableError(RemoteError):
     """There was no connection, or one to a remote that does nothing for anybody now (503)."""
 
 
+class RemoteBusyError(RemoteUnreachableError):
+    """The remote asks to be asked less (429)."""
+
+
 class RemoteSilentError(RemoteError):
     """It was sent, and no whole answer came: whether it was done is unknown."""
 
@@ -203,7 +207,8 @@ class Remote:
         if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise RemoteDeniedError(said)
         if status in _NOT_NOW:
-            raise RemoteUnreachableError(said)
+            busy = status == httpx.codes.TOO_MANY_REQUESTS
+            raise (RemoteBusyError if busy else RemoteUnreachableError)(said)
         if status < httpx.codes.INTERNAL_SERVER_ERROR:
             raise RemoteRefusedError(said)
         raise RemoteFailedError(said)

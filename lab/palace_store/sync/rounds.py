@@ -19,6 +19,7 @@ from collections.abc import Callable
 from palace_store.errors import PalaceError
 from palace_store.fixes import Fixes
 from palace_store.local.connection import LocalConnection
+from palace_store.sync.blame import Turns
 from palace_store.sync.pull import Puller
 from palace_store.sync.push import Pusher
 from palace_store.sync.remote import Remote, RemoteDeniedError, RemoteUnreachableError
@@ -50,6 +51,7 @@ class Rounds:
         self._rng = rng
         self._resync_at_s = 0.0  # on the monotonic clock: the first round compares everything
         self._turn = threading.Lock()
+        self._turns = Turns()
 
     @property
     def denied(self) -> bool:
@@ -104,7 +106,7 @@ class Rounds:
 
     def _push(self) -> Round:
         return self._guarded(
-            lambda: Pusher(self._own(), self._remote, self._fixes).push(self._key())
+            lambda: Pusher(self._own(), self._remote, self._fixes, self._turns).push(self._key())
         )
 
     def _guarded(self, work: Callable[[], Round]) -> Round:
