@@ -19,7 +19,7 @@ from palace_store.local import LocalStore
 from palace_store.sync import RECALL_TIMEOUT_S, SyncEngine, rounds
 from palace_store.sync.push import ATTEMPTS_MAX
 from palace_store.sync.recall import STILL_WORKING, Bounded
-from palace_store.sync.remote import row_of
+from palace_store.sync.rows import row_of
 
 pytestmark = pytest.mark.s4
 

@@ -9,6 +9,7 @@ import pytest
 from remote_bench import Machine, World, world
 
 from palace_lab.targets.memory_files import words_of
+from palace_store.sync.rows import history_of
 
 pytestmark = pytest.mark.s4
 
@@ -213,6 +214,65 @@ def test_a_memory_told_again_after_a_restore_is_not_taken_for_who_has_its_number
     a.reopen()
     settle(a, other)
     assert here.there() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_a_remote_that_says_it_was_restored_deletes_nothing_by_numbers(
+    here: World, reopened: bool
+) -> None:
+    """A deletion alone shows nothing of the words its number stood for."""
+    a, other = here.machine("a"), here.machine("other")
+    remember(a, 1, 2, 3)
+    settle(a)
+    backup = here.back_up()
+    remember(a, 4)
+    settle(a)
+    here.restore(backup, told=True)
+    remember(other, 5)
+    settle(other)
+    forget(other, 5)
+    settle(other)
+    if reopened:
+        a.reopen()
+    settle(a, other)
+    assert a.words() == other.words() == memories(1, 2, 3, 4)
+    assert here.there() == [1, 2, 3, 4]
+
+
+def test_a_remote_that_says_it_was_restored_is_told_no_deletion_by_an_old_number(
+    here: World,
+) -> None:
+    a, other = here.machine("a"), here.machine("other")
+    remember(a, 1)
+    settle(a)
+    backup = here.back_up()
+    remember(a, 2)
+    settle(a)
+    here.restore(backup, told=True)
+    remember(other, 3)
+    settle(other)
+    forget(a, 2)
+    settle(a, other)
+    assert a.words() == other.words() == memories(1, 3)
+    assert here.there() == [1, 3]
+
+
+def test_a_history_is_met_anew_once(here: World) -> None:
+    a = here.machine("a")
+    remember(a, 1)
+    settle(a)
+    here.remote._own().begin_history()
+    assert a.engine.sync().problems == ()
+    before = a.store.connection.read("SELECT * FROM sync ORDER BY name")
+    settle(a)
+    assert a.store.connection.read("SELECT * FROM sync ORDER BY name") == before
+    assert here.there() == [1]
+
+
+@pytest.mark.parametrize("raw", [None, 7, "", "a\nb", "\ud83d", "a" * 201, {}])
+def test_a_name_of_a_history_that_is_none_is_as_good_as_none(raw: object) -> None:
+    assert history_of(raw) == ""
+    assert history_of("b7") == "b7"
 
 
 def test_a_remote_that_was_emptied_is_told_everything(here: World) -> None:

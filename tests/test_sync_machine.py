@@ -104,7 +104,7 @@ class SyncMachine(RuleBasedStateMachine):
     @rule()
     def restore(self) -> None:
         if self.backup is not None:
-            self.world.restore(self.backup)
+            self.world.restore(self.backup, told=True)
             self.happened["restored"] += 1
             self.blur()
 

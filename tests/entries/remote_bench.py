@@ -96,10 +96,12 @@ class World:
             self.remote._own()._db.backup(copy)
         return place
 
-    def restore(self, backup: Path) -> None:
-        """Let the remote hold what it held then, under the same address."""
+    def restore(self, backup: Path, *, told: bool = False) -> None:
+        """Let the remote hold what it held then, under the same address; it may say so."""
         with closing(sqlite3.connect(backup)) as copy:
             copy.backup(self.remote._own()._db)
+        if told:
+            self.remote._own().begin_history()
 
     def read(self) -> dict[str, Any]:
         remote = read_remote(remote_file(self._remotes[-1][1]))

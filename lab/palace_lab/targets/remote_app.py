@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ CREATE TABLE IF NOT EXISTS memories (id INTEGER PRIMARY KEY AUTOINCREMENT, seq I
     namespace TEXT, content TEXT, metadata TEXT, created TEXT, deleted INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS memories_seq ON memories (seq);
 CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, id INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS history (name TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS refusals (content TEXT NOT NULL, status INTEGER NOT NULL);
 """
 _NEXT = "(SELECT coalesce(max(seq), 0) + 1 FROM memories)"
@@ -50,6 +52,8 @@ class RemoteStore:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.executescript(_SCHEMA)
+        if self.history() == "":
+            self.begin_history()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -89,6 +93,17 @@ class RemoteStore:
                     (number,),
                 ).rowcount
             )
+
+    def history(self) -> str:
+        """Return the name of this history, "" for a new file."""
+        with self._lock:
+            return str((self._db.execute("SELECT name FROM history").fetchone() or ("",))[0])
+
+    def begin_history(self) -> None:
+        """Say from now on that numbers mean other memories than before."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM history")
+            db.execute("INSERT INTO history VALUES (?)", (uuid.uuid4().hex,))
 
     def refuse(self, content: str, status: int) -> None:
         """Take note of a refusal, so that whoever gives that memory up is believed."""
@@ -138,6 +153,7 @@ def make_app(store: RemoteStore, wrong: Misbehaviour) -> Starlette:
                 "rows": [_sent(row, wrong) for row in page],
                 "next": page[-1][1] if page else after,
                 "more": len(rows) > limit,
+                "history": store.history(),
             }
         )
 

@@ -15,13 +15,12 @@ from palace_store.local.connection import LocalConnection
 from palace_store.local.memory import Memory, metadata_text
 from palace_store.sync import notes
 from palace_store.sync.known import ExchangedError, Known, listed
-from palace_store.sync.remote import Row
+from palace_store.sync.rows import Row
 
 
 def cursor(connection: LocalConnection) -> int:
     """Return up to where the changes of the remote are known."""
-    rows = connection.read("SELECT value FROM sync WHERE name = 'cursor'")
-    return int(rows[0][0]) if rows else 0
+    return int(notes.told(connection, "cursor") or 0)
 
 
 def apply(
@@ -44,6 +43,22 @@ def apply(
         return changed
 
     return known.write(work)
+
+
+def recognise(known: Known, history: str, *, strict: bool) -> None:
+    """Compare the name of the remote's history with the one known, and note it.
+
+    Another one raises `ExchangedError`, if it is to be `strict`.
+    """
+
+    def work(db: sqlite3.Connection) -> None:
+        before = notes.value(db, "history")
+        if strict and before is not None and before != history:
+            raise ExchangedError
+        notes.put(db, "history", history)
+
+    if history and notes.told(known.connection, "history") != history:
+        known.write(work)
 
 
 def adopt(known: Known, there: Mapping[int, str]) -> int:

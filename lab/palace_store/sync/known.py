@@ -5,8 +5,10 @@ so does the same one after it was restored from a backup. So:
 
 - The file notes the address. At another one everything it knew is forgotten (`forget`), then all
   memories meet by their words, as if the remote were new: none goes, each is told.
-- The same where a remote shows that it is not the one it was (`ExchangedError`): a number is that
-  of other words, or its whole list ends before what was seen of it.
+- The same where a remote shows that it is not the one it was (`ExchangedError`): it names another
+  history, a number is that of other words, or its whole list ends before what was seen of it. A
+  remote that was restored and shows none of these is believed, also where it says that something
+  was deleted.
 - What a round has begun with one remote is not noted of another: each write compares `generation`.
 - What is deleted here and may be at a remote that was not yet listed to its end stays pending.
 """

@@ -15,6 +15,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
+from palace_store.local.connection import LocalConnection
 from palace_store.local.memory import Memory, metadata_text
 
 #: From so many deletions on they are noted: a few are faster found again than kept for ever.
@@ -31,6 +32,12 @@ def value(db: sqlite3.Connection, name: str) -> str | None:
     return None if found is None else str(found[0])
 
 
+def told(connection: LocalConnection, name: str) -> str | None:
+    """Return what is noted under a name, outside of a transaction."""
+    rows = connection.read("SELECT value FROM sync WHERE name = ?", (name,))
+    return str(rows[0][0]) if rows else None
+
+
 def put(db: sqlite3.Connection, name: str, text: str) -> None:
     """Note something under a name."""
     db.execute("INSERT OR REPLACE INTO sync (name, value) VALUES (?, ?)", (name, text))
@@ -43,7 +50,7 @@ def take(db: sqlite3.Connection, name: str) -> None:
 
 def take_numbers(db: sqlite3.Connection) -> None:
     """Take away whatever is said in the numbers of a remote."""
-    db.execute(f"DELETE FROM sync WHERE name = 'cursor' OR {_COPIES} OR {_COUNTS}")  # noqa: S608
+    db.execute(f"DELETE FROM sync WHERE name IN ('cursor', 'history') OR {_COPIES} OR {_COUNTS}")  # noqa: S608
 
 
 def add_copy(db: sqlite3.Connection, number: int, memory: Memory) -> None:

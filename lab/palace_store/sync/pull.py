@@ -22,8 +22,9 @@ from palace_store.fixes import Fixes
 from palace_store.local.connection import LocalConnection
 from palace_store.sync import intake
 from palace_store.sync.known import ExchangedError, Known, forget, meet, unlisted
-from palace_store.sync.remote import PAGE_ROWS, Remote, RemoteFailedError, Row
+from palace_store.sync.remote import PAGE_ROWS, Remote, RemoteFailedError
 from palace_store.sync.report import Round
+from palace_store.sync.rows import Row
 
 #: A remote that always has more is cut off here: a million memories, and the rest next time.
 _PAGES_MAX = 5000
@@ -58,6 +59,7 @@ class Puller:
         pulled, problems = 0, list[str]()
         for _ in range(_PAGES_MAX):
             page = self.remote.changes(after, key)
+            intake.recognise(known, page.history, strict=strict)
             if page.malformed and not self.fixes.has("sync_rows"):
                 raise RemoteFailedError(page.malformed[0])
             problems += page.malformed

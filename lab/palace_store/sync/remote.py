@@ -12,19 +12,23 @@ The interface, as the lab's own server has it (JSON; the key goes as a bearer to
 
 A key that was used before gives the same answer again and stores nothing. A row is
 `{"id", "namespace", "content", "metadata", "created"}`, or `{"id", "deleted": true}`.
+
+`/changes` may also have `"history": "b7"`, a short name of the remote's choice. It chooses another
+one when its numbers come to mean other memories: after it was emptied or restored from a backup.
+Of a remote that does not say so, only numbers that stand for other words are noticed (`known`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from palace_store.errors import PalaceError, PalaceInputError
-from palace_store.local.memory import BadMemoryError, Memory, content_of, id_of, namespace_of
+from palace_store.local.memory import BadMemoryError, Memory
+from palace_store.sync.rows import Page, history_of, row_of
 
 TIMEOUT_S = 30.0  # our choice: for one answer
 CONNECT_S = 5.0
@@ -64,24 +68,6 @@ class RemoteRefusedError(RemoteError):
 
 class RemoteFailedError(RemoteError):
     """The remote says that it failed (5xx), or answers what makes no sense."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the remote: a memory, or None for one that was deleted."""
-
-    id: int
-    memory: Memory | None
-
-
-@dataclass(frozen=True)
-class Page:
-    """A part of what changed after a number; `next` is where the following part begins."""
-
-    rows: tuple[Row, ...]
-    malformed: tuple[str, ...]
-    next: int
-    more: bool
 
 
 class Remote:
@@ -150,7 +136,13 @@ class Remote:
             except (BadMemoryError, KeyError, TypeError, ValueError) as error:
                 said = json.dumps(raw)[:_SAID_CHARACTERS]
                 malformed.append(f"a row of {self.url} is malformed ({error!r}): {said}")
-        return Page(tuple(good), tuple(malformed), following, bool(answer.get("more")))
+        return Page(
+            tuple(good),
+            tuple(malformed),
+            following,
+            bool(answer.get("more")),
+            history_of(answer.get("history")),
+        )
 
     def recall(
         self, query: str, namespace: str | None, limit: int, key: str, *, patient: bool = False
@@ -212,20 +204,6 @@ class Remote:
         if status < httpx.codes.INTERNAL_SERVER_ERROR:
             raise RemoteRefusedError(said)
         raise RemoteFailedError(said)
-
-
-def row_of(raw: Any) -> Row:
-    """Return a row as the remote sent it, checked; raises what is wrong with it."""
-    number = raw["id"]
-    if type(number) is not int or number < 1:
-        raise ValueError("its id is no number")
-    if raw.get("deleted") is True:
-        return Row(number, None)
-    content, namespace = content_of(raw["content"]), namespace_of(raw["namespace"])
-    if not isinstance(raw["created"], str) or not isinstance(raw["metadata"], dict):
-        raise TypeError("created is no text or metadata no object")
-    memory_id = id_of(namespace, content)
-    return Row(number, Memory(memory_id, content, namespace, raw["created"], raw["metadata"]))
 
 
 def _address(url: str) -> str:
