@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from remote_bench import Machine, World, world
+from remote_bench import SCALE, Machine, World, world
 
 from palace_lab.targets.memory_files import words_of
+from palace_store.sync import SyncEngine
 from palace_store.sync.rows import history_of
 
 pytestmark = pytest.mark.s4
@@ -139,6 +141,28 @@ def test_an_exchange_whose_first_list_is_cut_off_compares_everything_again(here:
     a.engine.pull(full=False)
     assert a.engine.push().problems == ()
     assert here.there() == [1, 2]
+
+
+def test_what_one_remote_answers_is_not_noted_of_another(here: World) -> None:
+    """Two servers of one palace with two remotes: one is under way when the other begins."""
+    a = here.machine("a")
+    first = here.remote
+    remember(a, 1, 2)
+    first.fault(what="hold", where="POST /memories", hold_s=200.0)
+    problems: list[str] = []
+    pushing = threading.Thread(target=lambda: problems.extend(a.engine.push().problems))
+    pushing.start()
+    first.await_held()
+    other = SyncEngine(a.store, here.begin(), key="right", time_scale=SCALE)
+    assert other.pull().problems == ()
+    first.heal()
+    pushing.join(30)
+    assert len(problems) == 1
+    assert "exchanged during this round" in problems[0]
+    assert a.store.connection.read("SELECT remote_id FROM memories") == [(None,), (None,)]
+    assert other.sync().problems == ()
+    assert here.there() == [1, 2]
+    other.stop()
 
 
 def test_a_remote_that_was_restored_from_a_backup_is_told_what_it_lost(here: World) -> None:

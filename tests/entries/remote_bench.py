@@ -67,7 +67,7 @@ class World:
         self._directory = directory
         self._remotes: list[tuple[RemoteTarget, Path]] = []
         self._machines: list[Machine] = []
-        self._begin(self.palace)
+        self._add(self.palace)
 
     @property
     def remote(self) -> RemoteTarget:
@@ -82,9 +82,14 @@ class World:
         self._machines.append(made)
         return made
 
+    def begin(self) -> str:
+        """Begin another remote, an empty one, and return its address."""
+        self._add(self._directory / f"exchanged-{len(self._remotes)}")
+        return self.url
+
     def exchange(self) -> None:
-        """Begin another remote, an empty one, and open every machine again with its address."""
-        self._begin(self._directory / f"exchanged-{len(self._remotes)}")
+        """Begin another remote, and open every machine again with its address."""
+        self.begin()
         for machine in self._machines:
             machine.url = self.url
             machine.reopen()
@@ -119,7 +124,7 @@ class World:
         for remote, _ in self._remotes:
             remote.close()
 
-    def _begin(self, palace: Path) -> None:
+    def _add(self, palace: Path) -> None:
         recorder = Recorder(self._directory / f"remote-{next(NUMBERS)}.hist", "remote")
         context = Context(palace, "remote", recorder, lambda _: None, seed=1, time_scale=SCALE)
         remote = RemoteTarget(context)
