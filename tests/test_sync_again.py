@@ -114,6 +114,19 @@ def test_stored_anew_at_another_remote_it_is_the_new_one(here: World) -> None:
     assert held(a) == held(b) == live(here) == [(words_of(1), {"version": 2})]
 
 
+def test_stored_anew_it_waits_for_the_list_of_another_remote(here: World) -> None:
+    a, b = here.machine("a"), here.machine("b")
+    a.store.store(words_of(1), metadata={"version": 1})
+    settle(a, b)
+    a.store.delete(ID)
+    a.store.store(words_of(1), metadata={"version": 2})
+    here.exchange()
+    settle(b)
+    assert a.engine.push().problems == ()
+    settle(a, b)
+    assert held(a) == held(b) == live(here) == [(words_of(1), {"version": 2})]
+
+
 def test_told_again_without_a_deletion_a_memory_stays_as_it_is(here: World) -> None:
     a = here.machine("a")
     first = a.store.store(words_of(1), metadata={"version": 1})
@@ -183,6 +196,28 @@ def test_what_was_refused_and_is_deleted_is_sent_no_more(here: World) -> None:
     assert a.engine.sync().problems == ()
     assert a.engine.memory_count() == {"local": 0, "remote": 0, "pending": 0, "parked": 0}
     assert a.engine.status().state == "in sync"
+
+
+def test_what_was_refused_as_new_words_and_is_deleted_is_sent_no_more(here: World) -> None:
+    """The remote had deleted these words before, so it is asked twice in one round."""
+    a = here.machine("a")
+    deleted_before(here, 1)
+    a.store.store(words_of(1))
+    client = a.engine._remote._client
+    send, answers = client.request, [200, 422]
+
+    def refusing(method: str, path: str, **rest: object) -> object:
+        if method == "POST" and answers.pop(0) == 422:
+            here.remote.answer(first=1, status=422)
+        return send(method, path, **rest)  # type: ignore[arg-type]
+
+    client.request = refusing  # type: ignore[method-assign,assignment]
+    assert "422" in a.engine.push().problems[0]
+    client.request = send  # type: ignore[method-assign]
+    a.store.delete(ID)
+    settle(a, full=True)
+    assert a.engine.memory_count() == {"local": 0, "remote": 0, "pending": 0, "parked": 0}
+    assert posts(here) == 1
 
 
 def test_what_was_sent_with_a_wrong_key_and_is_deleted_is_sent_no_more(here: World) -> None:

@@ -28,7 +28,10 @@ from palace_store.sync.report import Parked
 
 _PENDING = "pending IS NOT NULL AND NOT parked"
 #: What is to be deleted at a remote that may have it under a number nobody knows yet has to wait.
-_DUE = f"{_PENDING} AND NOT (pending = 'delete' AND remote_id IS NULL AND sent < 1 AND {UNLISTED})"
+_DUE = (
+    f"{_PENDING} AND NOT (remote_id IS NULL AND sent < 1 AND {UNLISTED}"
+    f" AND (pending = 'delete' OR {notes.ANEW}))"
+)
 
 
 @dataclass(frozen=True)

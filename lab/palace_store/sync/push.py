@@ -69,8 +69,6 @@ class Pusher:
             try:
                 self._tell(push, operation)
             except RemoteError as error:
-                if error.effect == "none":
-                    ledger.refused(push.known, operation)
                 if self._may_be_its_own(error, key):
                     self.turns.passed(memory_id)
                     passed.append((operation, error))
@@ -91,8 +89,13 @@ class Pusher:
 
     def _tell(self, push: _Push, operation: Operation) -> None:
         for _ in range(_INCARNATIONS_MAX):
-            if self._told(push, operation):
-                return
+            try:
+                if self._told(push, operation):
+                    return
+            except RemoteError as error:
+                if error.effect == "none":
+                    ledger.refused(push.known, operation)
+                raise
             following = ledger.begin(push.known, operation.memory.id)
             if following is None:
                 return
