@@ -281,6 +281,60 @@ def test_a_remote_that_says_it_was_restored_is_told_no_deletion_by_an_old_number
     assert here.there() == [1, 3]
 
 
+def test_a_number_that_came_before_any_list_is_of_its_history_too(here: World) -> None:
+    a, other = here.machine("a"), here.machine("other")
+    empty = here.back_up()
+    remember(a, 1)
+    here.remote.fault(what="cut-request", where="GET /changes")
+    assert a.engine.sync().pushed == 1
+    here.restore(empty, told=True)
+    remember(other, 2)
+    settle(other)
+    forget(other, 2)
+    settle(other)
+    settle(a, other)
+    assert a.words() == other.words() == memories(1)
+    assert here.there() == [1]
+
+
+def test_a_push_notices_another_history_and_notes_nothing_of_it(here: World) -> None:
+    a = here.machine("a")
+    remember(a, 1)
+    settle(a)
+    here.remote._own().begin_history()
+    remember(a, 2)
+    (problem,) = a.engine.push().problems
+    assert "is not the remote it was" in problem
+    assert a.store.connection.read("SELECT remote_id FROM memories") == [(None,), (None,)]
+    settle(a)
+    assert here.there() == [1, 2]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_without_a_list_no_number_is_used_in_another_history(here: World, again: bool) -> None:
+    """Only a push comes through: of a deletion, or of a memory that was told again."""
+    a, other = here.machine("a"), here.machine("other")
+    remember(a, 1)
+    settle(a)
+    backup = here.back_up()
+    remember(a, 2)
+    settle(a)
+    here.restore(backup, told=True)
+    remember(other, 3)
+    settle(other)
+    if again:
+        remember(a, 2)
+    else:
+        forget(a, 2)
+    (problem,) = a.engine.push().problems
+    assert "is not the remote it was" in problem
+    assert here.there() == [1, 3]
+    settle(a, other)
+    left = (1, 2, 3) if again else (1, 3)
+    assert a.words() == other.words() == memories(*left)
+    assert here.there() == list(left)
+
+
 def test_a_history_is_met_anew_once(here: World) -> None:
     a = here.machine("a")
     remember(a, 1)
@@ -293,7 +347,7 @@ def test_a_history_is_met_anew_once(here: World) -> None:
     assert here.there() == [1]
 
 
-@pytest.mark.parametrize("raw", [None, 7, "", "a\nb", "\ud83d", "a" * 201, {}])
+@pytest.mark.parametrize("raw", [None, 7, "", "a\nb", "\ud83d", "ä", '"', "a" * 201, {}])
 def test_a_name_of_a_history_that_is_none_is_as_good_as_none(raw: object) -> None:
     assert history_of(raw) == ""
     assert history_of("b7") == "b7"

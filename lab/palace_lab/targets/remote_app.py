@@ -134,10 +134,13 @@ def make_app(store: RemoteStore, wrong: Misbehaviour) -> Starlette:
             store.refuse(memory["content"], status)
             return JSONResponse({"error": "this memory is refused"}, status_code=status)
         number, new, deleted = store.store(memory, request.headers.get("Idempotency-Key", ""))
-        return JSONResponse({"id": number}, status_code=409 if deleted else 201 if new else 200)
+        answer = {"id": number, "history": store.history()}
+        return JSONResponse(answer, status_code=409 if deleted else 201 if new else 200)
 
     async def one(request: Request) -> Response:
         number = int(request.path_params["number"])
+        if request.headers.get("If-Match", wanted := f'"{store.history()}"') != wanted:
+            return Response(status_code=412)
         if request.method == "DELETE":
             found = store.delete(number)
         else:

@@ -17,15 +17,16 @@ from dataclasses import dataclass
 from palace_store.errors import PalaceError
 from palace_store.fixes import Fixes
 from palace_store.local.connection import LocalConnection
-from palace_store.sync import ledger
+from palace_store.sync import intake, ledger, notes
 from palace_store.sync.blame import PASSED_MAX, Turns
-from palace_store.sync.known import Known, meet
+from palace_store.sync.known import ExchangedError, Known, forget, meet
 from palace_store.sync.ledger import Operation
 from palace_store.sync.remote import (
     Remote,
     RemoteBusyError,
     RemoteDeniedError,
     RemoteError,
+    RemoteExchangedError,
     RemoteSilentError,
     RemoteUnreachableError,
 )
@@ -57,8 +58,16 @@ class Pusher:
 
     def push(self, key: str) -> Round:
         """Tell the remote whatever is due, as far as it listens."""
-        done = Round()
         push = _Push(meet(self.connection, self.remote.url), key)
+        try:
+            return self._push(push)
+        except (ExchangedError, RemoteExchangedError):
+            forget(push.known)
+            said = f"{self.remote.url} is not the remote it was: everything is compared next"
+            return Round(problems=(said,))
+
+    def _push(self, push: _Push) -> Round:
+        done = Round()
         due = ledger.due(push.known, fair=self.fixes.has("sync_cap"))
         passed: list[tuple[Operation, RemoteError]] = []
         in_a_row = 0
@@ -68,8 +77,10 @@ class Pusher:
                 continue
             try:
                 self._tell(push, operation)
+            except RemoteExchangedError:
+                raise
             except RemoteError as error:
-                if self._may_be_its_own(error, key):
+                if self._may_be_its_own(error, push.key):
                     self.turns.passed(memory_id)
                     passed.append((operation, error))
                     in_a_row += 1
@@ -113,7 +124,7 @@ class Pusher:
             return operation.kind == "delete"
         number = operation.remote_id
         if number is not None:
-            gone = not self.remote.has(number, push.key)
+            gone = not self.remote.has(number, push.key, history=self._history())
         else:
             number, gone = self._store(push, operation)
         if gone:
@@ -133,14 +144,18 @@ class Pusher:
         if number is None:
             return False
         for each in (number, *operation.copies):
-            self.remote.delete(each, push.key)
+            self.remote.delete(each, push.key, history=self._history())
             push.wrote = True
         return True
 
     def _store(self, push: _Push, operation: Operation) -> tuple[int, bool]:
         answer = self.remote.store(operation.memory, push.key, idempotency_key=self._key(operation))
+        intake.recognise(push.known, answer.history, strict=True)
         push.wrote = True
-        return answer
+        return answer.number, answer.gone
+
+    def _history(self) -> str:
+        return notes.told(self.connection, "history") or ""
 
     def _key(self, operation: Operation) -> str:
         return operation.key if self.fixes.has("sync_idempotency") else secrets.token_hex(16)

@@ -13,9 +13,11 @@ The interface, as the lab's own server has it (JSON; the key goes as a bearer to
 A key that was used before gives the same answer again and stores nothing. A row is
 `{"id", "namespace", "content", "metadata", "created"}`, or `{"id", "deleted": true}`.
 
-`/changes` may also have `"history": "b7"`, a short name of the remote's choice. It chooses another
-one when its numbers come to mean other memories: after it was emptied or restored from a backup.
-Of a remote that does not say so, only numbers that stand for other words are noticed (`known`).
+The answers to `/changes` and to a store may also have `"history": "b7"`, a short name of the
+remote's choice. It chooses another one when its numbers come to mean other memories: after it was
+emptied or restored from a backup. What is asked of a number has `If-Match: "b7"` then, and 412 says
+that this is its history no more. Of a remote that does not say so, only numbers that stand for
+other words are noticed (`known`).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import httpx
 
 from palace_store.errors import PalaceError, PalaceInputError
 from palace_store.local.memory import BadMemoryError, Memory
-from palace_store.sync.rows import Page, history_of, row_of
+from palace_store.sync.rows import Page, Stored, history_of, row_of
 
 TIMEOUT_S = 30.0  # our choice: for one answer
 CONNECT_S = 5.0
@@ -70,6 +72,12 @@ class RemoteFailedError(RemoteError):
     """The remote says that it failed (5xx), or answers what makes no sense."""
 
 
+class RemoteExchangedError(RemoteError):
+    """The numbers of the remote mean other memories than those it was asked for."""
+
+    effect = "none"
+
+
 class Remote:
     """A client of one remote. Thread-safe."""
 
@@ -86,8 +94,8 @@ class Remote:
         """Raise `RemoteDeniedError` if the remote refuses the key."""
         self._ask("GET", "/auth", key)
 
-    def store(self, memory: Memory, key: str, *, idempotency_key: str) -> tuple[int, bool]:
-        """Store a memory; returns its number, and whether that was deleted since."""
+    def store(self, memory: Memory, key: str, *, idempotency_key: str) -> Stored:
+        """Store a memory."""
         answer = self._send(
             "POST",
             "/memories",
@@ -103,22 +111,23 @@ class Remote:
         gone = answer.status_code == httpx.codes.CONFLICT
         if not gone:
             self._judge(answer)
-        number = _json(answer).get("id")
+        told = _json(answer)
+        number = told.get("id")
         if type(number) is not int:
             raise RemoteFailedError(f"{self.url} stored a memory and gave no number for it")
-        return number, gone
+        return Stored(number, gone, history_of(told.get("history")))
 
-    def has(self, number: int, key: str) -> bool:
+    def has(self, number: int, key: str, *, history: str = "") -> bool:
         """Tell whether the remote still has the memory of that number."""
-        answer = self._send("GET", f"/memories/{number}", key)
+        answer = self._one("GET", number, key, history)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return False
         self._judge(answer)
         return True
 
-    def delete(self, number: int, key: str) -> None:
+    def delete(self, number: int, key: str, *, history: str = "") -> None:
         """Delete a memory; one that is not there is deleted."""
-        answer = self._send("DELETE", f"/memories/{number}", key)
+        answer = self._one("DELETE", number, key, history)
         if answer.status_code != httpx.codes.NOT_FOUND:
             self._judge(answer)
 
@@ -172,6 +181,13 @@ class Remote:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _one(self, method: str, number: int, key: str, history: str) -> httpx.Response:
+        headers = {"If-Match": f'"{history}"'} if history else {}
+        answer = self._send(method, f"/memories/{number}", key, headers=headers)
+        if history and answer.status_code == httpx.codes.PRECONDITION_FAILED:
+            raise RemoteExchangedError(f"{self.url} has another history than {history}")
+        return answer
 
     def _ask(self, method: str, path: str, key: str, **rest: Any) -> Mapping[str, Any]:
         answer = self._send(method, path, key, **rest)

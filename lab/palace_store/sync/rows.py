@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from palace_store.local.memory import Memory, content_of, id_of, namespace_of
 
@@ -32,6 +32,14 @@ class Page:
     history: str = ""
 
 
+class Stored(NamedTuple):
+    """What the remote says of a store: the number, whether that was deleted since, its history."""
+
+    number: int
+    gone: bool
+    history: str = ""
+
+
 def row_of(raw: Any) -> Row:
     """Return a row as the remote sent it, checked; raises what is wrong with it."""
     number = raw["id"]
@@ -47,6 +55,7 @@ def row_of(raw: Any) -> Row:
 
 
 def history_of(raw: Any) -> str:
-    """Return the name a remote gives to its history, "" for none or one that is no short name."""
-    named = isinstance(raw, str) and raw.isprintable() and len(raw) <= _HISTORY_CHARACTERS_MAX
-    return raw if named else ""
+    """Return the name a remote gives to its history, "" for none or one that fits no header."""
+    if not isinstance(raw, str) or len(raw) > _HISTORY_CHARACTERS_MAX:
+        return ""
+    return raw if raw.isascii() and raw.isprintable() and '"' not in raw else ""
