@@ -54,6 +54,19 @@ def in_thread(work: Callable[[], object]) -> BaseException | None:
     return raised[0] if raised else None
 
 
+def nested(depth: int) -> list[object]:
+    made: list[object] = []
+    for _ in range(depth - 1):
+        made = [made]
+    return made
+
+
+def test_metadata_may_be_nested_as_deep_as_its_bound(tmp_path: Path) -> None:
+    with LocalStore(tmp_path) as store:
+        kept = store.store("a", metadata={"n": nested(199)})
+        assert store.get(kept.id) == kept
+
+
 def test_the_interface_of_the_tools(tmp_path: Path) -> None:
     with LocalStore(tmp_path) as store:
         memory = store.store("The key is under the mat", namespace="home", metadata={"by": "ada"})
@@ -115,6 +128,7 @@ def test_recall_ranks_by_words_and_takes_signs_literally(tmp_path: Path) -> None
         (lambda store: store.store("a", metadata={"n": object()}), "metadata is no JSON"),
         (lambda store: store.store("a", metadata={"n": "\ud800"}), "metadata is no JSON"),
         (lambda store: store.store("a", metadata={"n": "x" * 70_000}), "at most 65536"),
+        (lambda store: store.store("a", metadata={"n": nested(200)}), "deeper than 200"),
         (lambda store: store.recall(" "), "query is empty"),
         (lambda store: store.recall("x" * 5000), "at most 4096"),
         (lambda store: store.recall("a", limit=0), "limit is 0"),
@@ -292,6 +306,64 @@ def test_a_peer_that_lets_go_in_time(tmp_path: Path, *, block: bool) -> None:
             store.store("mine")
         helper.join(30)
         assert store.count() == 1
+
+
+@pytest.mark.parametrize("block", [False, True])
+def test_who_waits_for_a_peer_keeps_no_reader_of_its_process_waiting(
+    tmp_path: Path, *, block: bool
+) -> None:
+    with LocalStore(tmp_path) as store, peer(tmp_path) as holder:
+        store.store("here")
+        holder.execute("BEGIN IMMEDIATE")
+        stored = threading.Event()
+
+        def wait() -> None:
+            if block:
+                with store.transaction():
+                    store.store("mine")
+            else:
+                store.store("mine")
+            stored.set()
+
+        writers = [threading.Thread(target=wait) for _ in range(3)]
+        for writer in writers:
+            writer.start()
+        slowest_s = 0.0
+        ends = time.monotonic() + BUSY_S + 1.0  # so through a pause between two waits as well
+        while time.monotonic() < ends:
+            begun = time.monotonic()
+            assert [memory.content for memory in store.recall("here")] == ["here"]
+            assert store.count() == 1
+            slowest_s = max(slowest_s, time.monotonic() - begun)
+            stored.wait(0.01)
+        assert not stored.is_set()
+        holder.execute("ROLLBACK")
+        for writer in writers:
+            writer.join(30)
+        assert stored.is_set()
+        assert store.count() == 2
+        assert slowest_s < BUSY_S / 2, "a reader waited as long as who waits for the peer"
+
+
+def test_a_reader_inside_a_transaction_sees_what_it_wrote(tmp_path: Path) -> None:
+    with LocalStore(tmp_path) as store, store.transaction():
+        store.store("mine")
+        assert store.count() == 1
+
+
+def test_a_store_that_is_closed_while_it_waits_says_so(tmp_path: Path) -> None:
+    met = threading.Event()
+    with LocalStore(tmp_path, time_scale=SCALE, on_locked=met.set) as store, peer(tmp_path) as held:
+        held.execute("BEGIN IMMEDIATE")
+        raised: list[BaseException | None] = []
+        waiting = threading.Thread(
+            target=lambda: raised.append(in_thread(lambda: store.store("a")))
+        )
+        waiting.start()
+        assert met.wait(30)
+        store.close()
+        waiting.join(30)
+        assert isinstance(raised[0], MemoryFileError)
 
 
 def test_a_reader_keeps_no_writer_out_and_without_wal_it_does(tmp_path: Path) -> None:

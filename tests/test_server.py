@@ -48,9 +48,12 @@ async def walk(client: Client, folder: Path) -> None:
         *("status", "add_drawer", "search", "diary_write", "mine"),
         *("kg_add", "kg_query", "kg_invalidate"),
         *("memory_store", "memory_recall", "memory_delete", "memory_count"),
+        *("memory_parked", "memory_retry"),
     }
     reading = {name for name, tool in listed.items() if tool.annotations.read_only_hint}
-    assert reading == {"status", "search", "kg_query", "memory_recall", "memory_count"}
+    assert reading == {
+        *("status", "search", "kg_query", "memory_recall", "memory_count", "memory_parked"),
+    }
     assert all(tool.description for tool in listed.values())
 
     first = await ok(client, "add_drawer", content="Ada keeps bees", wing="garden", room="shed")
@@ -92,6 +95,8 @@ async def walk(client: Client, folder: Path) -> None:
     assert (await ok(client, "memory_recall", query="tea", namespace="work"))["memories"] == []
     counted = {"local": 1, "remote": None, "pending": 0, "parked": 0}
     assert await ok(client, "memory_count") == counted
+    assert await ok(client, "memory_parked") == {"count": 0, "parked": []}
+    assert await ok(client, "memory_retry") == {"retried": 0}
     assert await ok(client, "memory_delete", id=kept["id"]) == {"deleted": True}
     assert await ok(client, "memory_delete", id=kept["id"]) == {"deleted": False}
     await ok(client, "memory_store", content="The pot is blue", namespace="work")
@@ -202,6 +207,8 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("memory_recall", {"query": "a", "context": {}}, "no argument 'context'"),
     ("memory_delete", {"id": ""}, "id"),
     ("memory_count", {"at": "remote"}, "no argument 'at'"),
+    ("memory_parked", {"at": "remote"}, "no argument 'at'"),
+    ("memory_retry", {"id": "a"}, "no argument 'id'"),
     ("status", {"please": 1}, "no argument 'please'"),
     ("nothing", {}, "there is no tool 'nothing'"),
 ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from mcp import Client
 
 sys.path.append(str(Path(__file__).parent / "entries"))
+from odd_remote import OddRemote, odd_remote
 from remote_bench import World, world
 from server_bench import Server, Site, ok, play, refused
 
@@ -246,6 +249,122 @@ def test_a_key_that_is_corrected_is_used_without_a_restart(
     play(served(site, there, key), story)
 
 
+@pytest.fixture
+def odd(tmp_path: Path) -> Iterator[OddRemote]:
+    with odd_remote(tmp_path / "odd") as made:
+        yield made
+
+
+def served_with(site: Site, odd: OddRemote, key: Path, *words: str) -> Server:
+    remote = ("--remote", odd.url, "--remote-key-file", str(key))
+    return Server(RELEASE, site, key.with_name("palace"), *remote, *words)
+
+
+async def counted_as(client: Client, **expected: int) -> None:
+    """Wait until these are among the counts."""
+    by_s = time.monotonic() + DEADLINE_S
+    counted: dict[str, Any] = {}
+    while not expected.items() <= counted.items():
+        assert time.monotonic() < by_s, counted
+        await anyio.sleep(0.05)
+        counted = await ok(client, "memory_count")
+
+
+@pytest.mark.parametrize("how", ["delete again", "retry"])
+def test_a_parked_deletion_is_listed_and_can_be_finished(
+    site: Site, odd: OddRemote, key: Path, how: str
+) -> None:
+    async def story(client: Client) -> None:
+        kept = await ok(client, "memory_store", content="private thing")
+        await until(lambda: odd.there() == ["private thing"])
+        await counted_as(client, pending=0)
+        odd.odd = lambda request: request.method == "DELETE" and request.answer(500, b"a bug")
+        await ok(client, "memory_delete", id=kept["id"])
+        await counted_as(client, parked=1, pending=0)
+        told = await ok(client, "memory_parked")
+        assert told["count"] == 1
+        (parked,) = told["parked"]
+        assert (parked["id"], parked["operation"]) == (kept["id"], "delete")
+        assert (parked["content"], parked["attempts"]) == ("private thing", 5)
+        assert "answered 500: a bug" in parked["reason"]
+        odd.odd = None
+        if how == "retry":
+            assert await ok(client, "memory_retry") == {"retried": 1}
+        else:
+            assert await ok(client, "memory_delete", id=kept["id"]) == {"deleted": True}
+        await until(lambda: odd.there() == [])
+        await counted_as(client, parked=0, pending=0)
+        assert await ok(client, "memory_parked") == {"count": 0, "parked": []}
+        assert await ok(client, "memory_delete", id=kept["id"]) == {"deleted": False}
+
+    play(served_with(site, odd, key, "--sync-interval", str(INTERVAL_S)), story)
+
+
+def test_what_a_recall_showed_can_be_deleted_before_it_was_pulled(
+    site: Site, odd: OddRemote, key: Path
+) -> None:
+    async def story(client: Client) -> None:
+        await counted_as(client, remote=0)
+        await until(lambda: "GET /changes" in odd.asked)  # the next round is far away
+        odd.put("a wrong fact")
+        (memory,) = (await ok(client, "memory_recall", query="wrong"))["memories"]
+        assert await ok(client, "memory_delete", id=memory["id"]) == {"deleted": True}
+        assert (await ok(client, "memory_recall", query="wrong"))["memories"] == []
+        await counted_as(client, local=0, pending=1)
+
+    play(served_with(site, odd, key, "--sync-interval", "1e12"), story)
+    play(served_with(site, odd, key), lambda client: counted_as(client, remote=0, pending=0))
+
+
+def test_a_key_file_of_another_coding_keeps_memories_here_until_it_is_corrected(
+    site: Site, odd: OddRemote, key: Path
+) -> None:
+    key.write_bytes("right".encode("utf-16"))
+
+    async def story(client: Client) -> None:
+        kept = await ok(client, "memory_store", content="the kettle is red")
+        told = await ok(client, "memory_recall", query="kettle")
+        assert ([each["id"] for each in told["memories"]], told["complete"]) == (
+            [kept["id"]],
+            False,
+        )
+        assert "key" in told["note"]
+        assert (await ok(client, "memory_count"))["remote"] is None
+        await anyio.to_thread.run_sync(key.write_bytes, b"\xef\xbb\xbfright\r\n")  # as Notepad does
+        await until(lambda: odd.there() == ["the kettle is red"])
+
+    play(served_with(site, odd, key, "--sync-interval", str(INTERVAL_S)), story)
+
+
+def test_what_waits_for_another_process_keeps_no_other_call_waiting(
+    site: Site, tmp_path: Path
+) -> None:
+    server = Server(RELEASE, site, tmp_path / "palace")
+
+    async def story(client: Client) -> None:
+        await ok(client, "memory_store", content="the kettle is red")
+        path = server.palace / "memories.sqlite3"
+        with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            stored: list[dict[str, Any]] = []
+
+            async def store() -> None:
+                stored.append(await ok(client, "memory_store", content="the pot is blue"))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store)
+                for _ in range(20):  # the first may come before the store waits
+                    told = await ok(client, "memory_recall", query="kettle")
+                    assert [each["content"] for each in told["memories"]] == ["the kettle is red"]
+                    assert (await ok(client, "status"))["memories"] == 1
+                    await anyio.sleep(0.05)
+                assert not stored
+                holder.execute("ROLLBACK")
+        assert (await ok(client, "memory_count"))["local"] == 2
+
+    play(server, story)
+
+
 def test_a_server_that_is_started_with_another_remote_keeps_and_tells_everything(
     site: Site, there: World, key: Path
 ) -> None:
@@ -276,6 +395,8 @@ def test_a_server_that_is_started_with_another_remote_keeps_and_tells_everything
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (("--remote", "http:" + "//a..b"), "no address of a remote"),
+        (("--remote", "http://localhost:99999"), "no address of a remote"),
         (("--remote", "nowhere"), "nowhere"),
         (("--remote", "ftp://example.org"), "ftp"),
         (("--remote-key-file", "/nowhere/key"), "--remote"),

@@ -24,6 +24,7 @@ READING: dict[str, dict[str, Any]] = {
     "kg_query": {"entity": "Ada"},
     "memory_recall": {"query": "bees"},
     "memory_count": {},
+    "memory_parked": {},
 }
 CHANGING: dict[str, dict[str, Any]] = {
     "add_drawer": {"content": "another"},
@@ -33,6 +34,7 @@ CHANGING: dict[str, dict[str, Any]] = {
     "kg_invalidate": {"subject": "Ada", "predicate": "keeps", "object": "bees"},
     "memory_store": {"content": "another"},
     "memory_delete": {"id": "another"},
+    "memory_retry": {},
 }
 REST = Fixes.all().without("stale_check", "refuse_writes").words()
 

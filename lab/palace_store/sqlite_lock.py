@@ -40,6 +40,7 @@ TIME_SCALE_MAX = 1000.0  # our choice: 60 s become 17 hours
 SETUP_BACKOFF_MAX_S = 0.1  # several first openers stand in line for the same short work
 #: Python runs no handler of a signal while SQLite waits, so SQLite never waits longer than this.
 _SLICE_MS = 1000
+_POLL_FIRST_S, _POLL_MAX_S = 0.001, 0.05
 
 
 class PalaceLockedError(PalaceError, sqlite3.OperationalError):
@@ -99,21 +100,31 @@ class Patience:
         from 0 to first * 2^n seconds, so that processes that failed together do not come back
         together.
         """
+
+        def attempt(busy_s: float) -> T:
+            db.execute(f"PRAGMA busy_timeout={round(1000 * busy_s)}")
+            return action()
+
+        return self.run_each(attempt, on_locked)
+
+    def run_each(
+        self, attempt: Callable[[float], T], on_locked: Callable[[], None] | None = None
+    ) -> T:
+        """Do the same with an attempt that waits by itself for as many seconds as it is told."""
         begun = time.monotonic()
         left_s = self.total_s
-        for attempt in count():
-            db.execute(f"PRAGMA busy_timeout={round(1000 * max(0.0, min(self.busy_s, left_s)))}")
+        for number in count():
             try:
-                return action()
+                return attempt(max(0.0, min(self.busy_s, left_s)))
             except (sqlite3.OperationalError, BlockingIOError) as error:
                 if not is_lock_error(error):
                     raise
                 pause_s = self.rng.uniform(
-                    0.0, min(self.backoff_max_s, self.backoff_first_s * 2 ** min(attempt, 30))
+                    0.0, min(self.backoff_max_s, self.backoff_first_s * 2 ** min(number, 30))
                 )
                 left_s = begun + self.total_s - time.monotonic() - pause_s
-                if attempt + 1 >= self.attempts_max or left_s <= 0:
-                    raise self._locked(error, attempt + 1, time.monotonic() - begun) from error
+                if number + 1 >= self.attempts_max or left_s <= 0:
+                    raise self._locked(error, number + 1, time.monotonic() - begun) from error
             if on_locked is not None:
                 on_locked()
             time.sleep(pause_s)
@@ -128,6 +139,24 @@ class Patience:
             f"connection was always in the way ({name}), of this process or of another; nothing "
             "was written: try again, or end what holds it"
         )
+
+
+def polled(attempt: Callable[[], T], wait_s: float) -> T:
+    """Make an attempt that waits for nothing until no lock stands in its way, for so long at most.
+
+    This is what SQLite does inside a wait, but between two attempts nothing is held.
+    """
+    ends = time.monotonic() + wait_s
+    pause_s = _POLL_FIRST_S
+    while True:
+        try:
+            return attempt()
+        except sqlite3.OperationalError as error:
+            left_s = ends - time.monotonic()
+            if left_s <= 0 or not is_lock_error(error):
+                raise
+        time.sleep(min(pause_s, left_s))
+        pause_s = min(2 * pause_s, _POLL_MAX_S)
 
 
 def transaction(db: sqlite3.Connection, begin: str, work: Callable[[], T]) -> T:

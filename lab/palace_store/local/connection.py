@@ -3,8 +3,9 @@
 * Any thread of the process may call. The lock is re-entrant: a write inside a write is part of it.
 * `write` is one transaction that takes SQLite's lock when it begins; it is run again, with a
   bounded and jittered backoff, while another process is in the way. `transaction` is the same for
-  a block, which cannot be run again, so only its beginning is. Whatever goes wrong in either, no
-  transaction stays open.
+  a block, which cannot be run again, so only its beginning is. While either waits for another
+  process, other threads have the connection: who only reads waits for nobody. Whatever goes wrong
+  in either, no transaction stays open.
 * A file that was removed or replaced meanwhile is opened anew before a call, never written on into.
 * With its fixes switched off it is what S4 reported: a connection for each user of the file, bound
   to the thread that opened it, implicit transactions that an exception leaves open, one wait of
@@ -18,29 +19,24 @@ import random
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, final
 
 from palace_store.errors import ForkedStoreError
 from palace_store.fixes import Fixes
-from palace_store.local import schema
+from palace_store.local.opening import opened_file
 from palace_store.local.schema import MemoryFileError
 from palace_store.open_file import OpenFile, damage_told
 from palace_store.sqlite_lock import (
     BACKOFF_FIRST_S,
     BACKOFF_MAX_S,
-    SETUP_ATTEMPTS_MAX,
     SETUP_BACKOFF_MAX_S,
     PalaceLockedError,
     Patience,
-    lock_file,
-    opened,
-    switch_to_wal,
+    polled,
     transaction,
 )
-from palace_store.state import DIRECTORY
 
 FILE = "memories.sqlite3"
 BUSY_S = 5.0  # what Python's sqlite3 waits by itself, and so what was found
@@ -73,10 +69,10 @@ class LocalConnection:
         self.path = palace / FILE
         self.fixes = fixes
         self.time_scale = time_scale
-        self._lock_path = palace / DIRECTORY / "memories.lock"
         self._on_locked = on_locked
         self._on_step = on_step
         self._rng = rng or random.Random()  # noqa: S311  (jitter, no secret)
+        self._immediate = fixes.has("local_transaction")
         retry = fixes.has("local_retry")
         self._patience = Patience(
             self.path,
@@ -103,26 +99,42 @@ class LocalConnection:
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in one transaction; it may be run several times, so it must only use it."""
-        with self._turn() as db:
-            if self._depth:
-                return work(db)
-            return self._patience.run(db, lambda: self._transaction(db, work), self._on_locked)
+        with self._alone():
+            inside = self._depth > 0
+            if inside or not self._immediate:
+                with self._turn() as db:
+                    if inside:
+                        return work(db)
+                    return self._patience.run(db, lambda: self._as_found(db, work), self._on_locked)
+
+        def attempt(busy_s: float) -> T:
+            return polled(lambda: self._written(work, busy_s), busy_s)
+
+        return self._patience.run_each(attempt, self._on_locked)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold one transaction for a block: committed at its end, undone by an exception."""
-        with self._turn() as db:
+        with ExitStack() as held:
+            db = held.enter_context(self._turn())
             if self._depth:
                 yield db
                 return
-            self._patience.run(db, lambda: self._begin(db), self._on_locked)
+            if self._immediate:
+                held.close()
+                db = self._patience.run_each(
+                    lambda busy_s: polled(lambda: self._begun(held, busy_s), busy_s),
+                    self._on_locked,
+                )
+            else:
+                self._patience.run(db, lambda: self._begin_as_found(db), self._on_locked)
             self._depth += 1
             try:
                 yield db
                 self._patience.run(db, lambda: db.execute("COMMIT"), self._on_locked)
             finally:
                 self._depth -= 1
-                if self.fixes.has("local_transaction") and db.in_transaction:
+                if self._immediate and db.in_transaction:
                     db.execute("ROLLBACK")
 
     def read(self, query: str, values: Values = ()) -> list[tuple[Any, ...]]:
@@ -141,22 +153,43 @@ class LocalConnection:
                 self._db.close()
                 self._db = None
 
-    def _transaction(self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _written(self, work: Callable[[sqlite3.Connection], T], busy_s: float) -> T:
+        """Do a write at once or not at all; only what follows its beginning waits inside SQLite."""
+
+        def counted(db: sqlite3.Connection) -> T:
+            db.execute(f"PRAGMA busy_timeout={round(1000 * busy_s)}")
+            self._depth += 1
+            try:
+                return work(db)
+            finally:
+                self._depth -= 1
+
+        with self._turn() as db:
+            db.execute("PRAGMA busy_timeout=0")
+            return transaction(db, "BEGIN IMMEDIATE", lambda: counted(db))
+
+    def _begun(self, held: ExitStack, busy_s: float) -> sqlite3.Connection:
+        """Begin a transaction at once or not at all; then `held` keeps other threads out."""
+        with ExitStack() as turn:
+            db = turn.enter_context(self._turn())
+            db.execute("PRAGMA busy_timeout=0")
+            db.execute("BEGIN IMMEDIATE")
+            db.execute(f"PRAGMA busy_timeout={round(1000 * busy_s)}")
+            held.push(turn.pop_all())
+            return db
+
+    def _as_found(self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
         self._depth += 1
         try:
-            if self.fixes.has("local_transaction"):
-                return transaction(db, "BEGIN IMMEDIATE", lambda: work(db))
-            self._begin(db)
+            self._begin_as_found(db)
             result = work(db)
             db.execute("COMMIT")
             return result
         finally:
             self._depth -= 1
 
-    def _begin(self, db: sqlite3.Connection) -> None:
-        if self.fixes.has("local_transaction"):
-            db.execute("BEGIN IMMEDIATE")
-        elif not db.in_transaction:  # as sqlite3 does by itself: one that was left open goes on
+    def _begin_as_found(self, db: sqlite3.Connection) -> None:
+        if not db.in_transaction:  # as sqlite3 does by itself: one that was left open goes on
             db.execute("BEGIN")
 
     def _current(self) -> sqlite3.Connection:
@@ -194,45 +227,11 @@ class LocalConnection:
             self._lock.release()
 
     def _open(self) -> sqlite3.Connection:
-        serialised = self.fixes.has("local_migration")
-        patience = replace(
-            self._patience,
-            attempts_max=SETUP_ATTEMPTS_MAX if serialised else 1,
-            backoff_max_s=self.time_scale * SETUP_BACKOFF_MAX_S,
-        )
-        set_up = self._set_up_serialised if serialised else self._set_up_as_found
-        return opened(
+        return opened_file(
             self.path,
-            patience,
-            set_up,
-            any_thread=self.fixes.has("local_any_thread"),
+            self.fixes,
+            self._patience,
+            setup_pause_s=self.time_scale * SETUP_BACKOFF_MAX_S,
             on_locked=self._on_locked,
-            refusal=lambda error: MemoryFileError(
-                f"{self.path} cannot be used for memories ({error}): the palace must be a "
-                "folder that this user may write to; move a file aside that is none"
-            ),
+            on_step=self._on_step,
         )
-
-    def _set_up_serialised(self, db: sqlite3.Connection) -> None:
-        schema.check(db, self.path)  # before the switch, which is a change of the file as well
-        if not self._is_set_up(db):
-            with lock_file(self._lock_path):
-                if not self._is_set_up(db):
-                    self._switch(db)
-                    transaction(db, "BEGIN IMMEDIATE", lambda: schema.migrate(db, self._on_step))
-        db.execute("PRAGMA synchronous = FULL")  # an acknowledged memory survives a power cut
-
-    def _set_up_as_found(self, db: sqlite3.Connection) -> None:
-        schema.check(db, self.path)
-        self._switch(db)
-        schema.migrate(db, self._on_step)
-        db.execute("PRAGMA synchronous = FULL")
-
-    def _switch(self, db: sqlite3.Connection) -> None:
-        if self.fixes.has("local_wal"):
-            switch_to_wal(db, self.path, MemoryFileError)
-
-    def _is_set_up(self, db: sqlite3.Connection) -> bool:
-        mode = db.execute("PRAGMA journal_mode").fetchone()[0]
-        wanted = mode == "wal" or not self.fixes.has("local_wal")
-        return bool(wanted) and schema.version_of(db) >= schema.VERSION

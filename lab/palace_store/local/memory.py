@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from palace_store.plain_text import checked
 #: Longest content and longest metadata, in bytes of UTF-8. Our choice: a whole chapter.
 CONTENT_BYTES_MAX = 1024 * 1024
 METADATA_BYTES_MAX = 64 * 1024
+METADATA_DEPTH_MAX = 200  # what a JSON library of a client takes; our server's own takes 255
 NAMESPACE_BYTES_MAX = 512
 DEFAULT_NAMESPACE = "default"
 _ID_CHARACTERS = 32  # 128 bits: no two memories of a person ever share one
@@ -78,7 +79,18 @@ def metadata_text(value: object) -> str:
         raise BadMemoryError(f"metadata is no JSON ({error}): pass plain data") from None
     if size > METADATA_BYTES_MAX:
         raise BadMemoryError(f"metadata has {size} bytes, at most {METADATA_BYTES_MAX}: cut it")
+    inside: list[Any] = [value]
+    for _ in range(METADATA_DEPTH_MAX):
+        inside = [part for each in inside for part in _parts(each)]
+    if inside:
+        raise BadMemoryError(f"metadata is nested deeper than {METADATA_DEPTH_MAX}: flatten it")
     return text
+
+
+def _parts(value: object) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
 
 
 def limit_of(value: object, most: int) -> int:

@@ -3,7 +3,7 @@
     store = LocalStore(palace)                      # makes, opens, or migrates memories.sqlite3
     memory = store.store(content, namespace="home", metadata={"by": "ada"})
     store.recall("words to look for", namespace="home", limit=5)   # -> list[Memory]
-    store.delete(memory.id)                         # -> True, or False if there is none
+    store.delete(memory.id)                         # -> True, or False if nothing is to be done
     store.count(namespace=None)                     # -> int
     store.close()
 
@@ -11,7 +11,8 @@
 * `store` of words that are there already returns that memory; its metadata and date stay. It is
   also how a deleted memory comes back.
 * A deleted memory is gone from every answer at once. Its row stays until the remote knows, and goes
-  at once if the remote never heard of it.
+  at once if the remote never heard of it. Where telling the remote was given up, deleting it once
+  more has it told again.
 * A lock that outlasts all patience raises `PalaceLockedError`; its `effect` says whether anything
   may have been written. What cannot be stored raises `BadMemoryError`.
 """
@@ -39,13 +40,12 @@ from palace_store.local.memory import (
     namespace_of,
     words,
 )
+from palace_store.local.ranking import words_of
 from palace_store.sqlite_lock import check_time_scale
 from palace_store.state import place_of
 
-#: Most answers of one recall, most words of a query that count; bytes of a query and of an id.
+#: Most answers of one recall; bytes of an id.
 LIMIT_MAX = 1000
-QUERY_WORDS_MAX = 32
-QUERY_BYTES_MAX = 4096
 ID_BYTES_MAX = 256
 
 _FIELDS = "id, content, namespace, created, metadata"
@@ -55,6 +55,9 @@ _STORE = """INSERT INTO memories (id, namespace, content, metadata, created, pen
         metadata = CASE WHEN deleted THEN excluded.metadata ELSE metadata END,
         created = CASE WHEN deleted THEN excluded.created ELSE created END,
         deleted = 0, pending = 'store', attempts = 0, parked = 0, error = NULL"""
+#: How often anything was deleted: an answer that was asked for before the last time may be stale.
+COUNT_DELETION = """INSERT INTO sync (name, value) VALUES ('deletions', '1')
+    ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"""
 #: Stored again, deleted words are new ones to a remote that may have the old ones still.
 _ANEW = """INSERT OR REPLACE INTO sync (name, value) SELECT 'anew ' || id, '' FROM memories
     WHERE id = :id AND deleted AND (remote_id IS NOT NULL OR sent)"""
@@ -125,10 +128,9 @@ class LocalStore:
     def recall(self, query: str, *, namespace: str | None = None, limit: int = 10) -> list[Memory]:
         """Return memories with words of the query: most of them first, then the newest.
 
-        A word matches anywhere in the content, in any case of its ASCII letters.
+        A word matches anywhere in the content, in any case of its ASCII letters (see `ranking`).
         """
-        wanted = list(dict.fromkeys(words("query", query, QUERY_BYTES_MAX).split()))
-        patterns = [f"%{_escaped(word)}%" for word in wanted[:QUERY_WORDS_MAX]]
+        patterns = [f"%{_escaped(word)}%" for word in words_of(query)]
         score = " + ".join(["(content LIKE ? ESCAPE '\\')"] * len(patterns))
         where, values = _live(namespace)
         rows = self.connection.read(
@@ -139,7 +141,10 @@ class LocalStore:
         return [_memory(row) for row in rows]
 
     def delete(self, memory_id: str) -> bool:
-        """Delete a memory here, and later at the remote; tell whether there was one."""
+        """Delete a memory here, and later at the remote; tell whether there was one.
+
+        There also was one if the remote has it still because its deletion was parked.
+        """
         wanted = words("id", memory_id, ID_BYTES_MAX)
 
         def work(db: sqlite3.Connection) -> bool:
@@ -148,12 +153,14 @@ class LocalStore:
                 "DELETE FROM memories WHERE id = ? AND NOT deleted AND remote_id IS NULL"
                 " AND NOT sent",
                 (wanted,),
-            ).rowcount
-            return bool(gone or db.execute(
-                "UPDATE memories SET deleted = 1, pending = 'delete', attempts = 0, parked = 0,"
-                " error = NULL WHERE id = ? AND NOT deleted",
+            ).rowcount or db.execute(
+                "UPDATE memories SET deleted = 1, pending = 'delete', parked = 0, attempts = 0,"
+                " error = NULL WHERE id = ? AND (NOT deleted OR parked)",
                 (wanted,),
-            ).rowcount)  # fmt: skip
+            ).rowcount  # fmt: skip
+            if gone:
+                db.execute(COUNT_DELETION)
+            return bool(gone)
 
         return self.write(work)
 

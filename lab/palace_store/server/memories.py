@@ -14,7 +14,7 @@ from typing import final
 from palace_store.fixes import Fixes
 from palace_store.local import LocalStore
 from palace_store.local.connection import FILE
-from palace_store.sync import INTERVAL_S, RECALL_TIMEOUT_S, Recall, SyncEngine
+from palace_store.sync import INTERVAL_S, RECALL_TIMEOUT_S, Parked, Recall, SyncEngine
 
 
 @final
@@ -79,12 +79,27 @@ class Memories:
         found = store.recall(query, namespace=namespace, limit=limit)
         return Recall(tuple(found), complete=True)
 
+    def delete(self, memory_id: str) -> bool:
+        """Delete a memory, also one that a recall has shown and only the remote has."""
+        store, engine = self.store, self._engine
+        return store.delete(memory_id) if engine is None else engine.delete(memory_id)
+
     def count(self) -> dict[str, int | None]:
         """Return counts by where they are; `remote` is None if there is none or it did not say."""
         store, engine = self.store, self._engine
         if engine is not None:
             return engine.memory_count()
         return {"local": store.count(), "remote": None, "pending": 0, "parked": 0}
+
+    def parked(self) -> tuple[Parked, ...]:
+        """Return what the remote could not be told and why; nothing if there is no remote."""
+        _, engine = self.store, self._engine
+        return () if engine is None else engine.parked()
+
+    def retry(self) -> int:
+        """Let the remote be told all of that again; return how much it is."""
+        _, engine = self.store, self._engine
+        return 0 if engine is None else engine.retry_parked()
 
     def count_here(self) -> int:
         """Return how many memories this palace has, without making a file for them."""
@@ -101,4 +116,4 @@ class Memories:
                 self._store = None
 
     def _key(self) -> str:
-        return "" if self._key_file is None else self._key_file.read_text("utf-8").strip()
+        return "" if self._key_file is None else self._key_file.read_text("utf-8-sig").strip()

@@ -13,6 +13,9 @@ from mcp.server.mcpserver import Context
 from palace_store.server.memories import Memories
 from palace_store.server.waiting import waited_for
 
+_PARKED_SHOWN = 100
+_CHARACTERS_SHOWN = 200
+
 
 class MemoryTools:
     """What an agent can do with the memories of one palace."""
@@ -52,8 +55,24 @@ class MemoryTools:
 
     def memory_delete(self, id: str) -> dict[str, Any]:  # noqa: A002  (the name on the wire)
         """Forget a memory, here at once and at the remote soon; tells whether there was one."""
-        return {"deleted": self._memories.store.delete(id)}
+        return {"deleted": self._memories.delete(id)}
+
+    def memory_parked(self) -> dict[str, Any]:
+        """List what the remote could not be told and was given up, with the reason of each."""
+        parked = self._memories.parked()
+        shown = [
+            {**asdict(each), "content": each.content[:_CHARACTERS_SHOWN]}
+            for each in parked[:_PARKED_SHOWN]
+        ]
+        return {"count": len(parked), "parked": shown}
+
+    def memory_retry(self) -> dict[str, Any]:
+        """Tell the remote again, soon, what was given up; tells how much that is."""
+        return {"retried": self._memories.retry()}
 
     async def memory_count(self) -> dict[str, Any]:
-        """Count the memories here, at the remote, those it has yet to be told of, and given up."""
+        """Count the memories here, at the remote, those it has yet to be told of, and given up.
+
+        What was given up is listed by memory_parked, and told again by memory_retry.
+        """
         return {**await waited_for(self._memories.count)}

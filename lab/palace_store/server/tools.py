@@ -47,4 +47,6 @@ def tools_of(memory: Memory) -> list[Tool]:
         Tool(memories.memory_recall, changes=False),
         Tool(memories.memory_delete, changes=True),
         Tool(memories.memory_count, changes=False),
+        Tool(memories.memory_parked, changes=False),
+        Tool(memories.memory_retry, changes=True),
     ]

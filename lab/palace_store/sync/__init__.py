@@ -3,6 +3,7 @@
     engine = SyncEngine(store, "http://remote.example", key="...")
     engine.start()  # a thread: everything now, then what is new
     answer = engine.recall("key mat")  # within RECALL_TIMEOUT_S; answer.complete, answer.note
+    engine.delete(answer.memories[0].id)  # also one that only the remote has
     engine.status()  # state, counts, what was parked and why
     engine.stop()
 

@@ -7,31 +7,32 @@
 * `key` may be a function, so that a corrected key is found where it is kept.
 * `recall` answers within `recall_timeout_s`; no other call of the store ever waits for the remote.
 * `sync`, `pull` and `push` do one round now, in the calling thread, one at a time. What goes wrong
-  is data (`Round.problems`), never an exception.
+  is data (`Round.problems`), never an exception; what nobody foresaw is in the log as well, and the
+  thread goes on.
 * Processes that share a file may each have an engine: what is told twice is told under one key.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections.abc import Callable
 from typing import final
 
+from palace_store.errors import PalaceInputError
 from palace_store.local.connection import LocalConnection
-from palace_store.local.memory import Memory
 from palace_store.local.store import LocalStore
 from palace_store.sync import ledger
-from palace_store.sync.recall import RECALL_TIMEOUT_S, Bounded, Recall, together
-from palace_store.sync.remote import (
-    Remote,
-    RemoteDeniedError,
-    RemoteError,
-)
+from palace_store.sync.recall import RECALL_TIMEOUT_S, Bounded, Gone, Recall, together
+from palace_store.sync.remote import Remote, RemoteDeniedError, RemoteError
 from palace_store.sync.report import Parked, Round, State, Status
 from palace_store.sync.rounds import RESYNC_S, Rounds
+from palace_store.sync.rows import Row
+from palace_store.sync.shown import Shown
 
 INTERVAL_S = 30.0  # our choice
+_LOG = logging.getLogger(__name__)
 
 
 @final
@@ -54,15 +55,21 @@ class SyncEngine:
         seed: int | None = None,
         may_sync: Callable[[], bool] = lambda: True,
     ) -> None:
+        for name, time_s in (("interval_s", interval_s), ("recall_timeout_s", recall_timeout_s)):
+            if not time_s > 0:
+                raise PalaceInputError(
+                    f"{name} is {time_s!r:.40}: pass a number of seconds above 0"
+                )
         self._store = store
         self._may_sync = may_sync
         self._fixes = store.fixes
         self._key = key
-        self._interval_s = interval_s * time_scale
+        self._interval_s = min(interval_s * time_scale, threading.TIMEOUT_MAX)
         self._remote = Remote(url, time_scale=time_scale)
-        bound_s = recall_timeout_s * time_scale
+        bound_s = min(recall_timeout_s * time_scale, threading.TIMEOUT_MAX)
         self._patient = not self._fixes.has("sync_recall_timeout")
-        self._recalls: Bounded[list[Memory]] = Bounded(None if self._patient else bound_s)
+        self._recalls: Bounded[list[Row]] = Bounded(None if self._patient else bound_s)
+        self._shown = Shown()
         self._counts: Bounded[int] = Bounded(bound_s)
         self._connection: LocalConnection | None = None
         self._rounds = Rounds(
@@ -98,36 +105,44 @@ class SyncEngine:
 
     def sync(self, *, full: bool | None = None) -> Round:
         """Do one round now; without `full` everything is compared when that is due."""
-        return self._rounds.both(full=full)
+        return self._done(lambda: self._rounds.both(full=full))
 
     def pull(self, *, full: bool = False) -> Round:
         """Only take over what the remote has."""
-        return self._rounds.pull(full=full)
+        return self._done(lambda: self._rounds.pull(full=full))
 
     def push(self) -> Round:
         """Only tell the remote what is due."""
-        return self._rounds.push()
+        return self._done(self._rounds.push)
 
     # -- answers ---------------------------------------------------------------------------
 
     def recall(self, query: str, *, namespace: str | None = None, limit: int = 10) -> Recall:
         """Return what this machine and the remote find, within the bound."""
+        before = Gone.now(self._store.connection)
         here = self._store.recall(query, namespace=namespace, limit=limit)
-        if self._rounds.denied and self._fixes.has("sync_auth"):
-            note = "only this machine was asked: the remote refuses the key"
-            return Recall(tuple(here), complete=False, note=note)
+        last = self._rounds.last
+        if last is not None and last.denied and self._fixes.has("sync_auth"):
+            note = "only this machine was asked: the remote refuses the key, or cannot be given it"
+            return Recall(tuple(here), complete=False, note=f"{note} ({last.problems[0]})")
 
-        def ask() -> list[Memory]:
+        def ask() -> list[Row]:
             key = self._key_now()
-            return self._remote.recall(query, namespace, limit, key, patient=self._patient)
+            found = self._remote.recall(query, namespace, limit, key, patient=self._patient)
+            return before.left_of(found)  # the remote may have been told in the meantime
 
-        question = (query, namespace, limit)
-        return together(
-            here,
-            lambda: self._recalls.ask(question, ask),
-            deleted=self._deleted_here,
-            limit=limit,
-        )
+        def answered() -> list[Row] | None:
+            found = self._recalls.ask((query, namespace, limit, before.deletions), ask)
+            return None if found is None else Gone.now(self._store.connection).left_of(found)
+
+        return together(here, answered, query=query, limit=limit, shown=self._shown.remember)
+
+    def delete(self, memory_id: str) -> bool:
+        """Delete a memory of this machine, or one that only the remote has and a recall showed.
+
+        It is gone here at once and there soon; tells whether there was one.
+        """
+        return self._shown.delete(self._store, memory_id)
 
     def memory_count(self) -> dict[str, int | None]:
         """Return counts for a diagnosis; `remote` is None if it did not say."""
@@ -174,11 +189,23 @@ class SyncEngine:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                if self._may_sync():
-                    self.sync()
+                self._done(self._sync_if_it_may)
                 self._stop.wait(self._interval_s)
         finally:
             self._close_own()
+
+    def _sync_if_it_may(self) -> Round:
+        return self._rounds.both(full=None) if self._may_sync() else Round()
+
+    def _done(self, work: Callable[[], Round]) -> Round:
+        """Return what a round did; one that ends in an exception is one that had a problem."""
+        try:
+            return work()
+        except Exception as error:  # noqa: BLE001  (it is told: by the round, and in the log)
+            _LOG.exception("a round with %s ended", self._remote.url)
+            said = f"a round with {self._remote.url} ended by {type(error).__name__}: {error}"
+            self._rounds.last = Round(problems=(said,))
+            return self._rounds.last
 
     def _close_own(self) -> None:
         if self._connection is not None and self._connection is not self._store.connection:
@@ -193,11 +220,7 @@ class SyncEngine:
     def _key_now(self) -> str:
         try:
             return self._key if isinstance(self._key, str) else self._key()
-        except OSError as error:
+        except Exception as error:  # whatever the function of somebody else raises
             raise RemoteDeniedError(
-                f"the key for {self._remote.url} cannot be read ({error})"
+                f"the key for {self._remote.url} cannot be read ({type(error).__name__}: {error})"
             ) from error
-
-    def _deleted_here(self, memory: Memory) -> bool:
-        query = "SELECT 1 FROM memories WHERE id = ? AND deleted"
-        return bool(self._store.connection.read(query, (memory.id,)))

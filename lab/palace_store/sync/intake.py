@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from palace_store.local.connection import LocalConnection
 from palace_store.local.memory import Memory, metadata_text
+from palace_store.local.store import COUNT_DELETION
 from palace_store.sync import notes
 from palace_store.sync.known import ExchangedError, Known, listed
 from palace_store.sync.rows import Row
@@ -38,6 +39,8 @@ def apply(
             if row.memory is not None:
                 _compare(db, row.id, row.memory.id, strict=strict)
         changed = sum(_apply(db, row, dedup=dedup) for row in rows)
+        if any(row.memory is None for row in rows):
+            db.execute(COUNT_DELETION)
         if cursor is not None:
             notes.put(db, "cursor", str(cursor))
         return changed

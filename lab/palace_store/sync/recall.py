@@ -3,6 +3,9 @@
 * What the remote says in time is put together with what this machine has. What it does not say in
   time is left to its own thread: the answer is what this machine has, and says "still working,
   retry"; whoever asks the same again gets what has come meanwhile.
+* What was deleted here is shown by no answer, however late that comes; what was asked before
+  anything was deleted is asked anew.
+* The best of both come first, by the rule of this machine (`local.ranking`).
 * So many questions may be under way at once; more are answered from this machine alone.
 """
 
@@ -16,8 +19,11 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from palace_store.local.connection import LocalConnection
 from palace_store.local.memory import Memory
-from palace_store.sync.remote import RemoteError
+from palace_store.local.ranking import ranked
+from palace_store.sync.failures import RemoteError
+from palace_store.sync.rows import Row
 
 #: S4 names the bound and not its length; this is our choice, in seconds.
 RECALL_TIMEOUT_S = 8.0
@@ -87,20 +93,47 @@ def _run(future: Future[T], call: Callable[[], T]) -> None:
         future.set_exception(error)
 
 
+@dataclass(frozen=True)
+class Gone:
+    """What is deleted here and not yet there, and how often anything was deleted so far."""
+
+    ids: frozenset[str]
+    deletions: int
+
+    @classmethod
+    def now(cls, connection: LocalConnection) -> Gone:
+        """Return how that stands, as of one moment."""
+        found = connection.read(
+            "SELECT NULL, value FROM sync WHERE name = 'deletions' UNION ALL"
+            " SELECT id, NULL FROM memories WHERE pending IS NOT NULL AND deleted"
+        )
+        ids = frozenset(memory_id for memory_id, _ in found if memory_id is not None)
+        return cls(ids, sum(int(value) for _, value in found if value is not None))
+
+    def left_of(self, rows: list[Row]) -> list[Row]:
+        """Return the rows of memories that are not deleted here."""
+        return [row for row in rows if row.memory is not None and row.memory.id not in self.ids]
+
+
 def together(
     here: list[Memory],
-    ask: Callable[[], list[Memory] | None],
+    ask: Callable[[], list[Row] | None],
     *,
-    deleted: Callable[[Memory], bool],
+    query: str,
     limit: int,
+    shown: Callable[[list[Row]], None],
 ) -> Recall:
-    """Return what is here and what the remote finds; `deleted` tells what is gone here."""
+    """Return what is here and what the remote finds; `shown` is told what only the remote has."""
     try:
         there = ask()
     except RemoteError as error:
         return Recall(tuple(here), complete=False, note=f"only this machine was asked: {error}")
     if there is None:
         return Recall(tuple(here), complete=False, note=STILL_WORKING)
-    found = {memory.id: memory for memory in there if not deleted(memory)}
+    rows = {row.memory.id: row for row in there if row.memory is not None}
+    found = {each.memory.id: each.memory for each in rows.values() if each.memory is not None}
     found.update((memory.id, memory) for memory in here)
-    return Recall(tuple(found.values())[:limit], complete=True)
+    best = ranked(found.values(), query)[:limit]
+    known = {memory.id for memory in here}
+    shown([rows[memory.id] for memory in best if memory.id not in known])
+    return Recall(tuple(best), complete=True)

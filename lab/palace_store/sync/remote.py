@@ -11,7 +11,9 @@ The interface, as the lab's own server has it (JSON; the key goes as a bearer to
     GET    /count                                   {"count": 3}
 
 A key that was used before gives the same answer again and stores nothing. A row is
-`{"id", "namespace", "content", "metadata", "created"}`, or `{"id", "deleted": true}`.
+`{"id", "namespace", "content", "metadata", "created"}`, or `{"id", "deleted": true}`. Anything else
+than a status of 2xx with JSON or nothing in it is no answer of a remote: a redirect, or the page of
+a network that wants a login, does nothing.
 
 The answers to `/changes` and to a store may also have `"history": "b7"`, a short name of the
 remote's choice. It chooses another one when its numbers come to mean other memories: after it was
@@ -22,77 +24,79 @@ other words are noticed (`known`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
-from palace_store.errors import PalaceError, PalaceInputError
-from palace_store.local.memory import BadMemoryError, Memory
-from palace_store.sync.rows import Page, Stored, history_of, row_of
+from palace_store.local.memory import Memory
+from palace_store.sync.address import address_of
+from palace_store.sync.bounded_wire import BoundedTransport, TooLongError
+from palace_store.sync.failures import (
+    RemoteBusyError,
+    RemoteDeniedError,
+    RemoteError,
+    RemoteExchangedError,
+    RemoteFailedError,
+    RemoteRefusedError,
+    RemoteSilentError,
+    RemoteStrangeError,
+    RemoteTooLongError,
+    RemoteUnreachableError,
+)
+from palace_store.sync.rows import (
+    NUMBER_MAX,
+    Page,
+    Row,
+    Stored,
+    history_of,
+    is_number,
+    loaded,
+    rows_of,
+)
 
-TIMEOUT_S = 30.0  # our choice: for one answer
+__all__ = [
+    "Remote",
+    "RemoteBusyError",
+    "RemoteDeniedError",
+    "RemoteError",
+    "RemoteExchangedError",
+    "RemoteFailedError",
+    "RemoteRefusedError",
+    "RemoteSilentError",
+    "RemoteStrangeError",
+    "RemoteUnreachableError",
+]
+
+TIMEOUT_S = 30.0  # our choice: for one answer, see `bounded_wire`
 CONNECT_S = 5.0
 PAGE_ROWS = 200
 #: Statuses that say "not now" of the remote as a whole, and nothing of what it was asked.
-_NOT_NOW = frozenset({408, 425, 429, 502, 503, 504})
-_SAID_CHARACTERS = 200
-
-
-class RemoteError(PalaceError):
-    """The remote did not do what it was asked; the sentence says why."""
-
-
-class RemoteUnreachableError(RemoteError):
-    """There was no connection, or one to a remote that does nothing for anybody now (503)."""
-
-
-class RemoteBusyError(RemoteUnreachableError):
-    """The remote asks to be asked less (429)."""
-
-
-class RemoteSilentError(RemoteError):
-    """It was sent, and no whole answer came: whether it was done is unknown."""
-
-
-class RemoteDeniedError(RemoteError):
-    """The remote refuses this key (401, 403)."""
-
-    effect = "none"
-
-
-class RemoteRefusedError(RemoteError):
-    """The remote refuses this very request (another 4xx)."""
-
-    effect = "none"
-
-
-class RemoteFailedError(RemoteError):
-    """The remote says that it failed (5xx), or answers what makes no sense."""
-
-
-class RemoteExchangedError(RemoteError):
-    """The numbers of the remote mean other memories than those it was asked for."""
-
-    effect = "none"
+_NOT_NOW = frozenset({408, 425, 429, 502, 503, 504, 511})
+_SAID_BYTES = 200
 
 
 class Remote:
     """A client of one remote. Thread-safe."""
 
     def __init__(self, url: str, *, time_scale: float = 1.0) -> None:
-        self.url = _address(url)
+        self.url = address_of(url)
         self._client = httpx.Client(
             base_url=self.url,
             timeout=httpx.Timeout(TIMEOUT_S * time_scale, connect=max(1.0, CONNECT_S * time_scale)),
+            transport=BoundedTransport(tls=not self.url.startswith("http:")),
             trust_env=False,
-            verify=not self.url.startswith("http:"),  # reading all certificates takes 20 ms
+            headers={"Accept-Encoding": "identity"},  # so that no answer grows where it is read
         )
 
     def check_auth(self, key: str) -> None:
         """Raise `RemoteDeniedError` if the remote refuses the key."""
-        self._ask("GET", "/auth", key)
+        try:
+            self._heard(self._send("GET", "/auth", key))
+        except RemoteRefusedError as error:
+            raise RemoteStrangeError(
+                f"{error}; that is no answer of a remote, which knows /auth: look at its address"
+            ) from error
 
     def store(self, memory: Memory, key: str, *, idempotency_key: str) -> Stored:
         """Store a memory."""
@@ -108,68 +112,54 @@ class Remote:
                 "created": memory.created,
             },
         )
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            self.check_auth(key)  # who knows neither is no remote, and refuses nothing
         gone = answer.status_code == httpx.codes.CONFLICT
-        if not gone:
-            self._judge(answer)
-        told = _json(answer)
+        told = _json(self.url, answer) if gone else self._heard(answer)
+        told = told if isinstance(told, dict) else {}
         number = told.get("id")
-        if type(number) is not int:
+        if not is_number(number):
             raise RemoteFailedError(f"{self.url} stored a memory and gave no number for it")
         return Stored(number, gone, history_of(told.get("history")))
 
     def has(self, number: int, key: str, *, history: str = "") -> bool:
         """Tell whether the remote still has the memory of that number."""
-        answer = self._one("GET", number, key, history)
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return False
-        self._judge(answer)
-        return True
+        return self._found(self._one("GET", number, key, history), key)
 
     def delete(self, number: int, key: str, *, history: str = "") -> None:
         """Delete a memory; one that is not there is deleted."""
-        answer = self._one("DELETE", number, key, history)
-        if answer.status_code != httpx.codes.NOT_FOUND:
-            self._judge(answer)
+        self._found(self._one("DELETE", number, key, history), key)
 
     def changes(self, after: int, key: str) -> Page:
         """Return what changed after a number, in the order in which it did."""
-        params = {"after": after, "limit": PAGE_ROWS}
-        answer = self._ask("GET", "/changes", key, params=params)
-        rows, following = answer.get("rows"), answer.get("next")
-        if not isinstance(rows, list) or type(following) is not int or following < after:
+        answer = self._changes(after, key, PAGE_ROWS)
+        raws, following = answer.get("rows"), answer.get("next")
+        if not isinstance(raws, list) or type(following) is not int:
             raise RemoteFailedError(f"{self.url} answered /changes with something else")
-        good, malformed = [], []
-        for raw in rows:
-            try:
-                good.append(row_of(raw))
-            except (BadMemoryError, KeyError, TypeError, ValueError) as error:
-                said = json.dumps(raw)[:_SAID_CHARACTERS]
-                malformed.append(f"a row of {self.url} is malformed ({error!r}): {said}")
-        return Page(
-            tuple(good),
-            tuple(malformed),
-            following,
-            bool(answer.get("more")),
-            history_of(answer.get("history")),
-        )
+        more = bool(answer.get("more"))
+        if not after + more <= following <= NUMBER_MAX:
+            raise RemoteFailedError(
+                f"{self.url} answered /changes after {after} with {str(following)[:20]} as the "
+                "next number: its list leads nowhere"
+            )
+        rows, malformed = rows_of(raws)
+        told = tuple(f"a row of {self.url} {each}" for each in malformed)
+        return Page(tuple(rows), told, following, more, history_of(answer.get("history")))
 
     def recall(
         self, query: str, namespace: str | None, limit: int, key: str, *, patient: bool = False
-    ) -> list[Memory]:
+    ) -> list[Row]:
         """Return what the remote finds; a malformed row is passed over.
 
         With `patient` it waits for the answer for as long as that takes.
         """
         params = {"query": query, "namespace": namespace or "", "limit": limit}
         how: dict[str, Any] = {"timeout": None} if patient else {}
-        rows = self._ask("GET", "/recall", key, params=params, **how).get("rows")
-        found = []
-        for raw in rows if isinstance(rows, list) else ():
-            try:
-                found.append(row_of(raw).memory)
-            except (BadMemoryError, KeyError, TypeError, ValueError):
-                continue  # `changes` reports it
-        return [memory for memory in found if memory is not None]
+        raws = self._ask("GET", "/recall", key, params=params, **how).get("rows")
+        if not isinstance(raws, list):
+            raise RemoteFailedError(f"{self.url} answered /recall with something else")
+        rows, _ = rows_of(raws)
+        return rows
 
     def count(self, key: str) -> int:
         """Return how many memories the remote has."""
@@ -182,6 +172,14 @@ class Remote:
         """Close the connections."""
         self._client.close()
 
+    def _changes(self, after: int, key: str, limit: int) -> Mapping[str, Any]:
+        try:
+            return self._ask("GET", "/changes", key, params={"after": after, "limit": limit})
+        except RemoteTooLongError:
+            if limit == 1:
+                raise
+            return self._changes(after, key, max(1, limit // 16))
+
     def _one(self, method: str, number: int, key: str, history: str) -> httpx.Response:
         headers = {"If-Match": f'"{history}"'} if history else {}
         answer = self._send(method, f"/memories/{number}", key, headers=headers)
@@ -190,28 +188,44 @@ class Remote:
         return answer
 
     def _ask(self, method: str, path: str, key: str, **rest: Any) -> Mapping[str, Any]:
-        answer = self._send(method, path, key, **rest)
-        self._judge(answer)
-        return {} if answer.status_code == httpx.codes.NO_CONTENT else _json(answer)
+        told = self._heard(self._send(method, path, key, **rest))
+        if not isinstance(told, dict):
+            raise RemoteFailedError(f"{self.url} answered {path} with something else")
+        return told
 
     def _send(self, method: str, path: str, key: str, **rest: Any) -> httpx.Response:
+        if self._client.is_closed:
+            raise RemoteUnreachableError(f"{self.url} is asked no more: the engine was stopped")
         headers = {"Authorization": f"Bearer {key}", **rest.pop("headers", {})}
         try:
             return self._client.request(method, path, headers=headers, **rest)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise RemoteUnreachableError(f"{self.url} cannot be reached ({error})") from error
-        except (httpx.LocalProtocolError, UnicodeError) as error:
+        except (httpx.LocalProtocolError, UnicodeEncodeError) as error:
             raise RemoteDeniedError(f"the key for {self.url} cannot be sent ({error})") from error
+        except TooLongError as error:
+            raise RemoteTooLongError(f"{self.url} answered {method} {path}: {error}") from error
         except httpx.HTTPError as error:
             raise RemoteSilentError(
                 f"{self.url} gave no whole answer to {method} {path} ({error or type(error)})"
             ) from error
 
-    def _judge(self, answer: httpx.Response) -> None:
+    def _found(self, answer: httpx.Response, key: str) -> bool:
+        """Tell whether the remote has what it was asked for, if it is the remote that answers."""
+        if answer.status_code != httpx.codes.NOT_FOUND:
+            self._heard(answer)
+            return True
+        self.check_auth(key)
+        return False
+
+    def _heard(self, answer: httpx.Response) -> Any:
+        """Return what the remote says, None where it says nothing but success; raises the rest."""
         status = answer.status_code
+        if httpx.codes.is_success(status):
+            return _json(self.url, answer) if answer.content else None
+        said = f"{self.url} answered {status}: {_said(answer)}"
         if status < httpx.codes.BAD_REQUEST:
-            return
-        said = f"{self.url} answered {status}: {' '.join(answer.text.split())[:_SAID_CHARACTERS]}"
+            raise RemoteStrangeError(f"{said}; that is no answer of a remote: look at its address")
         if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise RemoteDeniedError(said)
         if status in _NOT_NOW:
@@ -222,23 +236,15 @@ class Remote:
         raise RemoteFailedError(said)
 
 
-def _address(url: str) -> str:
+def _json(url: str, answer: httpx.Response) -> Any:
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        parsed = httpx.URL()
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise PalaceInputError(
-            f"{url!r} is no address of a remote: write one such as http://localhost:8000"
-        )
-    return url.rstrip("/")
+        return loaded(answer.content)
+    except (ValueError, RecursionError) as error:
+        raise RemoteStrangeError(
+            f"{url} answered {answer.status_code} with no JSON ({error}): {_said(answer)}"
+        ) from error
 
 
-def _json(answer: httpx.Response) -> Mapping[str, Any]:
-    try:
-        value = answer.json()
-    except ValueError as error:
-        raise RemoteFailedError(f"{answer.url} answered with no JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise RemoteFailedError(f"{answer.url} answered with JSON that is no object")
-    return value
+def _said(answer: httpx.Response) -> str:
+    """Return how an answer begins, whatever it says it is."""
+    return " ".join(answer.content[:_SAID_BYTES].decode(errors="replace").split())

@@ -1,12 +1,26 @@
-"""A row as the remote sends it, and a page of them: looked at before anything believes it."""
+"""A row as the remote sends it, and a page of them: looked at before anything believes it.
+
+Whatever is wrong with one is told with it and keeps back no other.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
-from palace_store.local.memory import Memory, content_of, id_of, namespace_of
+from palace_store.local.memory import Memory, content_of, id_of, metadata_text, namespace_of
 
+#: The largest number that SQLite can keep.
+NUMBER_MAX = 2**63 - 1
+_SHOWN_CHARACTERS = 200
+#: Deeper than any row that is kept, and no trouble for a reader.
+_DEPTH_MAX = 300
+_TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_DIGITS_MAX = 4300  # from 3.11 on Python refuses longer ones, and with them all that is around
 _HISTORY_CHARACTERS_MAX = 200
 
 
@@ -43,15 +57,41 @@ class Stored(NamedTuple):
 def row_of(raw: Any) -> Row:
     """Return a row as the remote sent it, checked; raises what is wrong with it."""
     number = raw["id"]
-    if type(number) is not int or number < 1:
-        raise ValueError("its id is no number")
+    if not is_number(number):
+        raise ValueError(f"its id is no whole number from 1 to {NUMBER_MAX}")
     if raw.get("deleted") is True:
         return Row(number, None)
     content, namespace = content_of(raw["content"]), namespace_of(raw["namespace"])
-    if not isinstance(raw["created"], str) or not isinstance(raw["metadata"], dict):
+    created, metadata = raw["created"], raw["metadata"]
+    if not isinstance(created, str) or not isinstance(metadata, dict):
         raise TypeError("created is no text or metadata no object")
-    memory_id = id_of(namespace, content)
-    return Row(number, Memory(memory_id, content, namespace, raw["created"], raw["metadata"]))
+    created.encode()  # a lone surrogate is no character
+    metadata_text(metadata)
+    return Row(number, Memory(id_of(namespace, content), content, namespace, created, metadata))
+
+
+def rows_of(raws: Iterable[Any]) -> tuple[list[Row], list[str]]:
+    """Return the rows that are well formed, and a sentence for each other one."""
+    good, malformed = list[Row](), list[str]()
+    for raw in raws:
+        try:
+            good.append(row_of(raw))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            malformed.append(f"is malformed ({error!r}): {_shown(raw)}")
+    return good, malformed
+
+
+def loaded(text: bytes) -> Any:
+    """Return JSON as data; what Python would not read of it is no number there, and so no good."""
+    try:
+        return json.loads(text, parse_int=_whole)
+    except RecursionError:
+        return json.loads(_flattened(text), parse_int=_whole)
+
+
+def is_number(value: object) -> TypeGuard[int]:
+    """Tell whether a value is a number that the remote may give to a row."""
+    return type(value) is int and 1 <= value <= NUMBER_MAX
 
 
 def history_of(raw: Any) -> str:
@@ -59,3 +99,30 @@ def history_of(raw: Any) -> str:
     if not isinstance(raw, str) or len(raw) > _HISTORY_CHARACTERS_MAX:
         return ""
     return raw if raw.isascii() and raw.isprintable() and '"' not in raw else ""
+
+
+def _shown(raw: Any) -> str:
+    try:
+        return json.dumps(raw)[:_SHOWN_CHARACTERS]
+    except RecursionError:
+        return "it is nested too deeply to be shown"
+
+
+def _whole(digits: str) -> float:
+    return int(digits) if len(digits) <= _DIGITS_MAX else math.inf
+
+
+def _flattened(text: bytes) -> bytes:
+    """Return JSON without what is nested deeper than `_DEPTH_MAX`."""
+    kept, depth, begin = list[bytes](), 0, 0
+    for token in _TOKENS.finditer(text):
+        if token.group() in b"[{":
+            depth += 1
+            if depth == _DEPTH_MAX:
+                kept.append(text[begin : token.start()] + b"NaN")
+                begin = len(text)
+        elif token.group() in b"]}":
+            if depth == _DEPTH_MAX:
+                begin = token.end()
+            depth -= 1
+    return b"".join([*kept, text[begin:]])

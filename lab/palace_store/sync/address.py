@@ -1,0 +1,24 @@
+"""The address of a remote, looked at before anything is sent there."""
+
+from __future__ import annotations
+
+import httpx
+
+from palace_store.errors import PalaceInputError
+
+_PORT_MAX = 65535
+
+
+def address_of(url: str) -> str:
+    """Return the address without a slash at its end; raises for one no request can go to."""
+    try:
+        parsed = httpx.URL(url)
+        parsed.host.encode("idna")  # what a resolver is asked for
+    except (httpx.InvalidURL, UnicodeError):
+        parsed = httpx.URL()
+    port = parsed.port if parsed.port is not None else 1
+    if parsed.scheme not in ("http", "https") or not parsed.host or not 0 < port <= _PORT_MAX:
+        raise PalaceInputError(
+            f"{url!r} is no address of a remote: write one such as http://localhost:8000"
+        )
+    return url.rstrip("/")

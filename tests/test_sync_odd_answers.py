@@ -1,0 +1,450 @@
+"""What answers in the remote's place, or as no remote should: nothing is lost, nobody ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from odd_remote import OddRemote, Request, odd_remote
+
+from palace_store.errors import PalaceInputError
+from palace_store.local import LocalStore
+from palace_store.sync import SyncEngine, bounded_wire
+from palace_store.sync.push import ATTEMPTS_MAX
+
+pytestmark = pytest.mark.s4
+
+WAIT_S = 30.0
+HTTP = "http:" + "//"
+FINE = '{"id": 1, "namespace": "a", "content": "x1", "metadata": {}, "created": "t"}'
+LAST = '{"id": 3, "namespace": "a", "content": "x3", "metadata": {}, "created": "t"}'
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Iterator[OddRemote]:
+    with odd_remote(tmp_path / "remote") as remote:
+        yield remote
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[LocalStore]:
+    with LocalStore(tmp_path / "palace") as opened:
+        yield opened
+
+
+@pytest.fixture
+def engine(store: LocalStore, there: OddRemote) -> Iterator[SyncEngine]:
+    made = SyncEngine(store, there.url, key="right")
+    yield made
+    assert made.stop()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait until the engine's thread has brought something about."""
+    by_s = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < by_s
+        time.sleep(0.02)
+
+
+def words(store: LocalStore) -> list[str]:
+    return sorted(memory.content for memory in store.all())
+
+
+# A round never ends in an exception --------------------------------------------------------------
+
+
+def row(**parts: str) -> str:
+    told = {
+        "id": "2",
+        "namespace": '"a"',
+        "content": '"x2"',
+        "metadata": "{}",
+        "created": '"t"',
+        **parts,
+    }
+    return "{" + ", ".join(f'"{name}": {value}' for name, value in told.items()) + "}"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        row(id=str(2**63)),
+        row(id="0"),
+        f'{{"id": {2**63}, "deleted": true}}',
+        row(created='"\\ud83d"'),
+        row(metadata='{"e": "\\ud83d"}'),
+        row(metadata='{"e": NaN}'),
+        row(metadata='{"e": 1e999}'),
+        row(metadata='{"e": "' + "x" * 70_000 + '"}'),
+        row(metadata='{"e": ' + "[" * 300 + "]" * 300 + "}"),
+        row(metadata='{"e": ' + "9" * 5000 + "}"),
+        row(metadata='{"e": "\\"[", "f": ' + "[" * 100_000 + "]" * 100_000 + "}"),
+        row(metadata="{" + '"e": {' * 50_000 + "}" * 50_000 + "}"),
+        "[" * 100_000 + "]" * 100_000,
+        row(id="9" * 5000),
+        '"text"',
+    ],
+    ids=lambda bad: bad[:60] if isinstance(bad, str) else None,
+)
+def test_a_row_that_cannot_be_kept_keeps_back_no_other(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, bad: str
+) -> None:
+    there.odd = there.page(FINE, bad, LAST)
+    done = engine.sync()
+    assert words(store) == ["x1", "x3"]
+    (problem,) = done.problems
+    assert "malformed" in problem
+    there.odd = lambda request: (
+        request.path == "/recall" and request.answer(200, f'{{"rows": [{bad}]}}'.encode())
+    )
+    answer = engine.recall("x")
+    assert answer.complete
+    assert {memory.content for memory in answer.memories} == {"x1", "x3"}
+
+
+@pytest.mark.parametrize("number", [str(2**63), "1e3", "true", "null", '"7"', "-1", "[]"])
+def test_a_memory_that_is_stored_under_no_number_is_told_again(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, number: str
+) -> None:
+    store.store("kept")
+    there.odd = lambda request: (
+        request.method == "POST" and request.answer(201, f'{{"id": {number}}}'.encode())
+    )
+    assert "gave no number" in engine.sync().problems[0]
+    there.odd = None
+    assert engine.sync().problems == ()
+    assert there.there() == ["kept"]
+
+
+@pytest.mark.parametrize("body", [b"[" * 200_000, b"\xff\xfe{", b"9" * 5000, b'"text"', b"[]"])
+def test_an_answer_that_is_no_object_is_a_problem_of_that_round(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, body: bytes
+) -> None:
+    store.store("kept")
+    there.odd = lambda request: request.answer(200, body)
+    assert engine.sync(full=True).problems
+    answer = engine.recall("kept")
+    assert ([memory.content for memory in answer.memories], answer.complete) == (["kept"], False)
+    assert engine.memory_count()["remote"] is None
+    there.odd = None
+    assert engine.sync().problems == ()
+    assert there.there() == ["kept"]
+
+
+@pytest.mark.parametrize("charset", ["hex", "rot13", "idna", "undefined", "utf-7"])
+def test_an_error_page_in_any_coding_is_told(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, charset: str
+) -> None:
+    store.store("kept")
+    there.odd = lambda request: request.answer(
+        500, b"<html>\xe9 oops</html>", Content_Type=f"text/html; charset={charset}"
+    )
+    assert "answered 500" in engine.sync().problems[0]
+    there.odd = None
+    assert engine.sync().problems == ()
+    assert there.there() == ["kept"]
+
+
+# The thread goes on ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [b"right\xff", "right".encode("utf-16"), b"\xff\xfe"])
+def test_a_key_file_in_another_coding_is_a_wrong_key_until_it_is_corrected(
+    there: OddRemote, store: LocalStore, tmp_path: Path, wrong: bytes
+) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(wrong)
+    engine = SyncEngine(
+        store, there.url, key=lambda: path.read_text("utf-8").strip(), interval_s=0.02
+    )
+    store.store("kept")
+    engine.start()
+    try:
+        wait_until(lambda: engine.status().state == "local only")
+        assert "cannot be read" in engine.status().reason
+        assert "cannot be read" in engine.recall("kept").note
+        assert engine.memory_count()["remote"] is None
+        path.write_text("right")
+        wait_until(lambda: there.there() == ["kept"])
+    finally:
+        assert engine.stop()
+
+
+def test_what_nobody_foresaw_ends_a_round_and_not_the_thread(
+    there: OddRemote, store: LocalStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[int] = []
+
+    def may_sync() -> bool:
+        asked.append(1)
+        if len(asked) == 1:
+            raise ZeroDivisionError("of whoever is asked")
+        return len(asked) > 5
+
+    engine = SyncEngine(store, there.url, key="right", interval_s=0.02, may_sync=may_sync)
+    store.store("kept")
+    engine.start()
+    try:
+        wait_until(lambda: len(asked) > 1)
+        assert "ZeroDivisionError" in engine.status().reason
+        wait_until(lambda: there.there() == ["kept"])
+    finally:
+        assert engine.stop()
+    assert "of whoever is asked" in caplog.text
+
+
+def test_a_key_that_cannot_be_found_out_is_one_that_cannot_be_read(
+    there: OddRemote, store: LocalStore
+) -> None:
+    engine = SyncEngine(store, there.url, key=lambda: str(1 // 0))
+    done = engine.sync()
+    assert done.denied
+    assert "cannot be read (ZeroDivisionError" in done.problems[0]
+    engine.stop()
+
+
+def test_a_time_longer_than_any_clock_can_wait_is_a_long_time(
+    there: OddRemote, store: LocalStore
+) -> None:
+    engine = SyncEngine(
+        store, there.url, key="right", interval_s=1e12, recall_timeout_s=1e12, seed=1
+    )
+    store.store("kept")
+    engine.start()
+    wait_until(lambda: there.there() == ["kept"])
+    assert engine.recall("kept").complete
+    thread = engine._thread
+    assert thread is not None
+    assert thread.is_alive()
+    assert engine.stop()
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("name", ["interval_s", "recall_timeout_s"])
+def test_a_time_that_is_none_is_refused(store: LocalStore, name: str, wrong: float) -> None:
+    with pytest.raises(PalaceInputError, match=name):
+        SyncEngine(store, "http://localhost:9", key="right", **{name: wrong})
+
+
+def test_an_engine_that_was_stopped_says_so(
+    there: OddRemote, store: LocalStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = SyncEngine(store, there.url, key="right")
+    engine.stop()
+    assert "stopped" in engine.sync().problems[0]
+    assert "stopped" in engine.recall("a").note
+    assert "Traceback" not in caplog.text
+
+
+# Somebody else in the remote's place --------------------------------------------------------------
+
+
+def portal(status: int, body: bytes, **headers: str) -> Callable[[Request], bool]:
+    return lambda request: request.answer(status, body, **headers)
+
+
+PORTALS = {
+    "redirect": portal(302, b"", Location="http://portal.invalid/"),
+    "odd-redirect": portal(302, b"", Location=f"{HTTP}[::bad/"),
+    "page": portal(200, b"<html>log in</html>", Content_Type="text/html"),
+    "page-of-nothing": portal(404, b"<html>no such page</html>", Content_Type="text/html"),
+    "unchanged": portal(304, b""),
+    "log-in": portal(511, b"<html>log in</html>"),
+}
+
+
+@pytest.mark.parametrize("name", PORTALS)
+def test_whoever_answers_in_the_remotes_place_deletes_nothing_and_counts_for_nothing(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, name: str
+) -> None:
+    gone = store.store("secret")
+    store.store("kept")
+    assert engine.sync().problems == ()
+    store.delete(gone.id)
+    store.store("new")
+    there.odd = PORTALS[name]
+    for _ in range(ATTEMPTS_MAX + 2):
+        done = engine.sync()
+        assert done.problems
+        assert done.pushed == 0
+    assert engine.parked() == ()
+    assert engine.memory_count()["pending"] == 2
+    there.odd = None
+    assert engine.sync(full=True).problems == ()
+    assert (words(store), there.there()) == (["kept", "new"], ["kept", "new"])
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_a_deletion_may_be_told_with_json_or_with_nothing(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, status: int
+) -> None:
+    gone = store.store("secret")
+    engine.sync()
+    store.delete(gone.id)
+
+    def odd(request: Request) -> bool | None:
+        if request.method != "DELETE":
+            return None
+        there.store.delete(1)
+        return request.answer(status, b"" if status == 204 else b'{"deleted": true}')
+
+    there.odd = odd
+    assert engine.sync().problems == ()
+    assert engine.memory_count()["pending"] == 0
+    assert engine.status().state == "in sync"
+
+
+# Bounds -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_a_remote_that_only_drips_is_not_waited_for(
+    there: OddRemote, store: LocalStore, part: str
+) -> None:
+    """The time-out is for a whole answer: 0.3 s here, with a byte each 0.1 s."""
+    enough, dripping, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def odd(request: Request) -> bool | None:
+        if request.path != "/changes":
+            return None
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n"
+        request.raw(head + (b"\r\n" if part == "body" else b"X-Long: "))
+        dripping.set()
+        try:
+            while not enough.wait(0.1):
+                request.raw(b" " if part == "body" else b"x")
+        finally:
+            ended.set()
+        return True
+
+    there.odd = odd
+    engine = SyncEngine(store, there.url, key="right", time_scale=0.01)
+    rounds: list[tuple[str, ...]] = []
+    pulling = threading.Thread(target=lambda: rounds.append(engine.pull(full=True).problems))
+    pulling.start()
+    try:
+        assert dripping.wait(WAIT_S)
+        pulling.join(WAIT_S)
+        assert not pulling.is_alive()
+        assert "no whole answer" in rounds[0][0]
+    finally:
+        enough.set()
+        pulling.join(WAIT_S)
+        assert ended.wait(WAIT_S)
+        engine.stop()
+
+
+def test_an_answer_that_keeps_coming_may_take_longer_than_one_time_out(
+    there: OddRemote, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each so many bytes have the whole time again, so that a slow line gets through."""
+    monkeypatch.setattr(bounded_wire, "SLICE_BYTES", 1000)
+    pause = threading.Event()
+
+    def odd(request: Request) -> bool | None:
+        if request.path != "/changes":
+            return None
+        body = b'{"rows": [], "next": 0, "more": false}' + b" " * 12_000
+        request.raw(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+        for begin in range(0, len(body), 2000):
+            pause.wait(0.4)
+            request.raw(body[begin : begin + 2000])
+        return True
+
+    there.odd = odd
+    engine = SyncEngine(store, there.url, key="right", time_scale=0.05)  # 1.5 s
+    assert engine.pull(full=True).problems == ()
+    engine.stop()
+
+
+def test_an_answer_without_an_end_is_cut_off(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_wire, "ANSWER_BYTES_MAX", 100_000)
+
+    def odd(request: Request) -> bool | None:
+        if request.path not in ("/changes", "/recall"):
+            return None
+        request.raw(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:  # until whoever asked has gone
+            request.raw(b" " * 10_000)
+
+    there.odd = odd
+    store.store("kept")
+    assert "longer than 100000 bytes" in engine.sync().problems[0]
+    answer = engine.recall("kept")
+    assert ([memory.content for memory in answer.memories], answer.complete) == (["kept"], False)
+    assert there.there() == ["kept"]
+
+
+def test_a_page_that_is_too_long_is_asked_for_in_parts(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_wire, "ANSWER_BYTES_MAX", 100_000)
+    for number in range(5):
+        there.put(f"{number} " + "x" * 60_000)
+    assert engine.sync().problems == ()
+    assert store.count() == 5
+
+
+@pytest.mark.parametrize("following", ["0", "-1", "1e3", "true", str(2**63), "1" + "0" * 400])
+def test_a_list_that_leads_nowhere_is_a_failure_and_makes_no_orphans(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, following: str
+) -> None:
+    store.store("kept")
+    engine.sync()
+    body = f'{{"rows": [], "next": {following}, "more": true}}'.encode()
+    there.odd = lambda request: request.path == "/changes" and request.answer(200, body)
+    there.asked.clear()
+    (problem,) = engine.sync(full=True).problems
+    assert "/changes" in problem
+    assert there.asked.count("GET /changes") == 1
+    assert engine.memory_count()["pending"] == 0
+
+
+# Addresses --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("a..b", f"{'a' * 70}.example", "[fe80::"),
+        *("localhost:99999", "localhost:0", "localhost:abc"),
+    ],
+)
+def test_an_address_no_request_can_go_to_is_refused(store: LocalStore, host: str) -> None:
+    with pytest.raises(PalaceInputError, match="is no address"):
+        SyncEngine(store, f"{HTTP}{host}", key="right")
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid:80", "[fe80::1%25nowhere]:9"])
+def test_a_host_that_is_not_there_is_not_blamed_on_the_key(store: LocalStore, host: str) -> None:
+    engine = SyncEngine(store, f"{HTTP}{host}", key="right")
+    done = engine.sync()
+    assert (done.away, done.denied) == (True, False)
+    assert "cannot be reached" in done.problems[0]
+    engine.stop()
+
+
+@pytest.mark.parametrize("again", ["delete", "retry"])
+def test_a_parked_deletion_is_tried_again_when_it_is_asked_for(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, again: str
+) -> None:
+    gone = store.store("private")
+    engine.sync()
+    store.delete(gone.id)
+    assert not store.delete(gone.id)  # it is under way
+    there.odd = lambda request: request.method == "DELETE" and request.answer(500, b"a bug")
+    for _ in range(ATTEMPTS_MAX):
+        engine.sync()
+    assert [parked.operation for parked in engine.parked()] == ["delete"]
+    there.odd = None
+    assert engine.sync().pushed == 0
+    assert store.delete(gone.id) if again == "delete" else engine.retry_parked() == 1
+    assert engine.parked() == ()
+    assert engine.sync().pushed == 1
+    assert (there.there(), engine.status().state) == ([], "in sync")
