@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palace_lab.environments import build, catalog, interpreters, inventory
+from palace_lab.environments import build, catalog, commands, interpreters, inventory
 from palace_lab.environments.commands import envs
 from palace_lab.errors import RefusedError, UsageError
 from palace_lab.provision import buildonce
@@ -361,12 +361,18 @@ def test_build_prints_where_it_is_and_prune_what_it_freed(
     fake: FakeUv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PALACE_LAB_HOME", str(tmp_path))
+    fetched: list[Path] = []  # what they are is tested with the real uv, in tests/test_supplies.py
+    monkeypatch.setattr(commands, "fetch_supplies", lambda base, _: fetched.append(base))
+    assert CliRunner().invoke(envs, ["build", "--offline", "1.5.9"]).exit_code == 0
+    assert fetched == []
+    shutil.rmtree(tmp_path / "environments")
     result = CliRunner().invoke(envs, ["build", "1.5.9"])
     assert result.exit_code == 0
+    assert [base.name for base in fetched] == ["python"]
     assert str(tmp_path / "environments" / "chroma-1.5.9-py3.11-") in result.stdout
     assert "building" in result.stderr
     assert "0 MB freed" in CliRunner().invoke(envs, ["prune"]).stdout
-    assert fake.installs() == 1
+    assert fake.installs() == 2
 
 
 def test_build_of_an_unknown_release_builds_nothing(fake: FakeUv) -> None:
