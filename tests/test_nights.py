@@ -83,6 +83,14 @@ def test_a_night_of_days_ago_is_not_gone_on_with(tmp_path: Path) -> None:
     assert unfinished(tmp_path) is None
 
 
+def test_a_night_without_results_keeps_no_other_from_beginning(tmp_path: Path) -> None:
+    night = Night.begin(tmp_path)
+    night.directory.results_path.unlink()
+    assert unfinished(tmp_path) is None
+    begun = begin(Console(), tmp_path, Ledger(tmp_path), ASKED, PLENTY, resume=True)
+    assert begun.night.name != night.name
+
+
 def night_of(folder: Path, name: str, *records: TrialRecord) -> Path:
     """Make a night of that name that was cut off after these trials."""
     begun = Night.begin(folder).path

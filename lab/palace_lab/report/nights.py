@@ -133,11 +133,16 @@ def nights(folder: Path) -> list[Path]:
 
 
 def unfinished(folder: Path) -> Night | None:
-    """Return the newest night if it has not ended and began within a day, else None."""
+    """Return the newest night if it has not ended and began within a day, else None.
+
+    One without results, which a loss of power may leave, cannot be gone on with either.
+    """
     for path in reversed(nights(folder)):
         began = _began(path.name)
         age_s = 0.0 if began is None else (datetime.now(timezone.utc) - began).total_seconds()
         if _state(path).ended or age_s > _SAME_NIGHT_S:
+            return None
+        if not RunDirectory(path).results_path.is_file():
             return None
         return Night(RunDirectory.open_existing(path))
     return None
