@@ -397,6 +397,7 @@ def test_a_server_that_is_started_with_another_remote_keeps_and_tells_everything
     [
         (("--remote", "http:" + "//a..b"), "no address of a remote"),
         (("--remote", "http://localhost:99999"), "no address of a remote"),
+        (("--remote", "http://me:secret@localhost:8000"), "names a user or a password"),
         (("--remote", "nowhere"), "nowhere"),
         (("--remote", "ftp://example.org"), "ftp"),
         (("--remote-key-file", "/nowhere/key"), "--remote"),
@@ -412,3 +413,4 @@ def test_a_remote_that_cannot_be_one_is_refused_before_anything_is_served(
     assert ended.returncode == 2, ended.stderr
     assert expected in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert "secret" not in ended.stderr

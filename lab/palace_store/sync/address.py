@@ -21,4 +21,9 @@ def address_of(url: str) -> str:
         raise PalaceInputError(
             f"{url!r} is no address of a remote: write one such as http://localhost:8000"
         )
+    if parsed.userinfo:  # errors name the address, and the memory file keeps it
+        raise PalaceInputError(
+            f"the address of the remote at {parsed.host} names a user or a password: leave them "
+            "out, the key is read from its own file"
+        )
     return url.rstrip("/")
