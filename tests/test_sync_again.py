@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from remote_bench import Machine, World, world
+from remote_bench import Machine, World, settle, world
 
 from palace_lab.targets.memory_files import words_of
 from palace_store.local.memory import DEFAULT_NAMESPACE, id_of
@@ -24,11 +24,6 @@ ID = id_of(DEFAULT_NAMESPACE, words_of(1))
 def here(tmp_path: Path) -> Iterator[World]:
     with world(tmp_path / "world") as made:
         yield made
-
-
-def settle(*machines: Machine, full: bool | None = None) -> None:
-    for machine in (*machines, *machines):
-        assert machine.engine.sync(full=full).problems == ()
 
 
 def live(here: World) -> list[tuple[str, Any]]:

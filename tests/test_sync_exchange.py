@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from remote_bench import SCALE, Machine, World, world
+from remote_bench import SCALE, Machine, World, settle, world
 
 from palace_lab.targets.memory_files import words_of
 from palace_store.sync import SyncEngine
@@ -20,11 +20,6 @@ pytestmark = pytest.mark.s4
 def here(tmp_path: Path) -> Iterator[World]:
     with world(tmp_path / "world") as made:
         yield made
-
-
-def settle(*machines: Machine, full: bool | None = None) -> None:
-    for machine in (*machines, *machines):
-        assert machine.engine.sync(full=full).problems == ()
 
 
 def memories(*numbers: int) -> list[str]:
