@@ -109,12 +109,14 @@ def test_release_that_no_interpreter_here_can_run_is_refused(tmp_path: Path) -> 
     assert 'type="refused"' in (tmp_path / "reports" / "latest" / "junit.xml").read_text()
 
 
-def test_output_that_finds_no_room_is_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_finds_no_room_is_one_sentence(tmp_path: Path, unbuffered: str) -> None:
+    scenarios = {"PALACE_LAB_SCENARIOS": str(CLONE / "scenarios")}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", START, "list"],
             cwd=tmp_path,
-            env={**os.environ, "PALACE_LAB_SCENARIOS": str(CLONE / "scenarios")},
+            env={**os.environ, **scenarios, "PYTHONUNBUFFERED": unbuffered},
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

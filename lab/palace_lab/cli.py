@@ -87,8 +87,16 @@ def main() -> None:
             raise
         where = error.filename or "where its output goes"
         click.echo(f"palace-lab: {where}: {error.strerror}; make room, then ask again", err=True)
+        _give_output_up()
         sys.exit(ExitCode.REFUSED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _give_output_up() -> None:
+    """Let what is still to be written go nowhere: Python would try again at its end, and say so."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
