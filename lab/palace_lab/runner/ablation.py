@@ -63,11 +63,11 @@ def couples(idle: Sequence[str], others: Iterable[str] = ()) -> list[Removal]:
     return [pair for pair in pairs if len({_KINDS.get(_word(fix)) for fix in pair}) == 1]
 
 
-def partners(idle: Sequence[str], tried: Iterable[str]) -> list[str]:
+def partners(idle: Sequence[str], tried: Sequence[str]) -> list[str]:
     """Return the fixes that were not tried and may stand in for one of these."""
-    known = [*tried]
+    left = [fix for fix in KNOWN if fix not in tried]
     kinds = {_KINDS.get(_word(fix)) for fix in idle}
-    return [fix for fix in KNOWN if fix not in known and _KINDS.get(_word(fix)) in kinds]
+    return [fix for fix in left if _KINDS.get(_word(fix)) in kinds]
 
 
 def without(listed: Iterable[Listed], removals: Sequence[Removal]) -> list[Listed]:

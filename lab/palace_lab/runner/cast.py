@@ -26,7 +26,7 @@ from palace_lab.processes.supervise import Worker
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.deadline import Deadline
 from palace_lab.runner.launch import launch
-from palace_lab.runner.outcome import Answer, Hang, Outcome
+from palace_lab.runner.outcome import Answer, Hang, Outcome, backdated
 from palace_lab.runner.servers import Servers
 
 #: First words of operations before which a process does not open its palace, as a server does.
@@ -83,7 +83,7 @@ class Cast:
             status = path.stat()
             self.fault("backdate", f"{path.relative_to(palace)} by {step.seconds} s")
             os.utime(path, (status.st_atime - step.seconds, status.st_mtime - step.seconds))
-        self.outcome.goals[f"backdated {step.pattern}"] = bool(paths)
+        self.outcome.goals[backdated(step)] = bool(paths)
 
     def worker(self, name: str) -> Worker:
         """Return a process of the plan, launched but not yet opened if it is new."""
