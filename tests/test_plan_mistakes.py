@@ -131,6 +131,10 @@ ORDER: dict[str, tuple[list[Step], str]] = {
         [at_call("fail"), at_call("slow", seconds=1), W],
         "$.steps[1] (slow 'w') is the second that troubles the calls of 'w', after $.steps[0]",
     ),
+    "two crash points": (
+        [at_call("crash", k=1), W, at_call("crash", at=0.5)],
+        "$.steps[2] (crash 'w') is the second crash point of 'w', after $.steps[0]",
+    ),
 }
 
 
@@ -229,6 +233,18 @@ ODD: dict[str, tuple[list[Step], dict[str, Any], str]] = {
         [W],
         {"processes": [{"name": "w", "options": {"arguments": "--restart"}}]},
         "$.processes[0].options.arguments is '--restart'; write a list of words",
+    ),
+    "name that clears the screen": (
+        [W],
+        {"name": "\x1b[2J"},
+        "$.name is '\\x1b[2J'; write one line",
+    ),
+    "arm of many lines": ([W], {"arm": "off\nheld"}, "$.arm is 'off\\nheld'; write one line"),
+    "name without end": ([W], {"name": "n" * 201}, "write one line of up to 200 characters"),
+    "option of nobody": (
+        [W],
+        {"processes": [{"name": "w", "options": {"lease_timeout": 1}}]},
+        "$.processes[0].options has 'lease_timeout', which no target asks for; write one of",
     ),
     "version that is source text": (
         [W],

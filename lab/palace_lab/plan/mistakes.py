@@ -22,6 +22,8 @@ from palace_store.fixes import Fixes
 
 _TARGETS = "palace_lab.targets"
 _FACTORY = re.compile(r"^(def target\(|target *[:=]|from .+ import .*\btarget\b)", re.MULTILINE)
+#: How a target asks for what a plan may say of its processes.
+_OPTION = re.compile(r"""\boptions(?:\.get\(|\[)\s*["'](\w+)["']""")
 #: A process is a file of the trial's history, of its logs, and more: a history has room for this.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,43}")
 #: Beginnings of the names of the lab's own processes.
@@ -38,6 +40,8 @@ _ARGUMENTS = (
     "--recall-timeout",
     "--sync-interval",
 )
+#: What is shown of a plan on a terminal is one line.
+_TITLE_MAX = 200
 #: Versions become file names and source text.
 _VERSION = re.compile(r"[0-9A-Za-z_.+]{1,64}")
 #: Operations whose answers are judged.
@@ -65,6 +69,11 @@ def mistakes(plan: Plan) -> Iterator[Mistake]:
 
 
 def _of_names(plan: Plan) -> Iterator[Mistake]:
+    for field, value in (("name", plan.name), ("arm", plan.arm)):
+        if not value.isprintable() or len(value) > _TITLE_MAX:
+            yield Mistake(
+                f"$.{field} is {_shown(value)}; write one line of up to {_TITLE_MAX} characters"
+            )
     for number, process in enumerate(plan.processes):
         at = f"$.processes[{number}]"
         if any(process.name == other.name for other in plan.processes[:number]):
@@ -91,6 +100,11 @@ def _of_name(name: str, where: str, step: int | None = None) -> Iterator[Mistake
 
 
 def _of_options(options: Mapping[str, Any], at: str) -> Iterator[Mistake]:
+    for option in sorted(options.keys() - _known_options()):
+        yield Mistake(
+            f"{at} has {option!a:.80}, which no target asks for; write one of "
+            f"{', '.join(sorted(_known_options()))}"
+        )
     for option in _NAMING:
         named = options.get(option, "usual")
         if not (isinstance(named, str) and _NAME.fullmatch(named)):
@@ -110,6 +124,15 @@ def _of_options(options: Mapping[str, Any], at: str) -> Iterator[Mistake]:
                 f"{at}.arguments has {_shown(word)}; a plan may give a server "
                 f"{', '.join(_ARGUMENTS)}, and what belongs to them"
             )
+
+
+@cache
+def _known_options() -> frozenset[str]:
+    """Return the options that any module of the lab's folder of targets asks for."""
+    spec = find_spec(_TARGETS)
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    files = (file for folder in folders for file in Path(folder).glob("*.py"))
+    return frozenset(w for file in files for w in _OPTION.findall(file.read_text(encoding="utf-8")))
 
 
 def _shown(value: object) -> str:

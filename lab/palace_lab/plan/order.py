@@ -30,6 +30,7 @@ _OPENS: dict[type[steps.Step], str] = {
     steps.Hold: "hold",
     steps.Fail: "trouble",
     steps.Slow: "trouble",
+    steps.Crash: "crash",
     steps.Close: "end",
     steps.Kill: "end",
 }
@@ -115,12 +116,22 @@ def _needed(step: steps.AnyStep, name: str, life: _Life) -> str:
             f"befalls {name!a}, which has done nothing by then; put before it what it does, such "
             "as a `do`"
         )
+    return _doubled(step, name, life) or _unpaired(step, name, life)
+
+
+def _doubled(step: steps.AnyStep, name: str, life: _Life) -> str:
+    """Return what is wrong with a step of which a process can have one only; "" if nothing is."""
+    if isinstance(step, steps.Crash) and (at := life.since("crash")) is not None:
+        return (
+            f"is the second crash point of {name!a}, after $.steps[{at}], and it can come to one "
+            "only; leave one of them out"
+        )
     if isinstance(step, steps.Fail | steps.Slow) and (at := life.since("trouble")) is not None:
         return (
             f"is the second that troubles the calls of {name!a}, after $.steps[{at}]; leave one of "
             "them out"
         )
-    return _unpaired(step, name, life)
+    return ""
 
 
 def _unpaired(step: steps.AnyStep, name: str, life: _Life) -> str:

@@ -97,7 +97,8 @@ class Crash(AtCall, frozen=True, tag="crash"):
     """Kill a process at entry of its k-th matching system call from now on.
 
     Either `k` says which, or `at` (above 0, up to 1) says how far into the calls that an
-    undisturbed run of the same plan makes: the runner records those first and puts `k` in.
+    undisturbed run of the same plan makes: the runner records those first and puts `k` in. At most
+    one for each process.
     """
 
     k: Ordinal | None = None

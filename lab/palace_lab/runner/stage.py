@@ -9,7 +9,7 @@ from functools import singledispatchmethod
 from pathlib import Path
 
 from palace_lab.checks.evidence import Baseline
-from palace_lab.errors import LabError, UsageError
+from palace_lab.errors import LabError
 from palace_lab.history.merge import calls, merge
 from palace_lab.history.segment import Event
 from palace_lab.plan import steps
@@ -126,9 +126,7 @@ class Stage:
         if step.k is None and not self._recording:
             raise LabError(f"the crash point {step.syscall} {step.pattern} was never recorded")
         if step.process in self._doomed:
-            raise UsageError(
-                f"{step.process} has two crash points, and it can come to one only; give it one"
-            )
+            raise LabError(f"{step.process} has two crash points; give it one")
         self._doomed[step.process] = (self._step_number, step)
         action: Action = "record" if self._recording else "die"
         point = CrashPoint(step.syscall, step.pattern, k=step.k or 1, action=action)
