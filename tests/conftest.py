@@ -18,7 +18,7 @@ from palace_lab.processes.roots import make_import_root
 from palace_lab.processes.supervise import Host
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import RELEASES, Bench, host_of
+from store_bench import IN_PULL_REQUESTS, Bench, host_of
 
 settings.register_profile("lab", settings(), deadline=None)
 settings.load_profile("lab")
@@ -43,11 +43,11 @@ def not_on_github() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=RELEASES)
+@pytest.fixture(scope="module", params=IN_PULL_REQUESTS)
 def bench(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:
-    """Return a release's host and a directory, for tests of the store on every quick release."""
+    """Return a release's host and a directory, for tests of the store."""
     scratch = tmp_path_factory.mktemp("bench")
     with host_of(request.param, scratch) as host:
         yield Bench(request.param, host, scratch)

@@ -41,6 +41,8 @@ SCENARIOS = find_scenarios(CLONE / "scenarios")
 REPORTS = find_reports(SCENARIOS, CLONE / "scenarios")
 START = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
 HOME = Path("/people/anna")
+#: Each of its trials upgrades an environment; scenarios do that in the pull-request run as well.
+LONG = ("mempalace#899",)
 
 FILE = '''"""A thing breaks."""
 from palace_lab.plan import Plan
@@ -633,7 +635,13 @@ def without_measures(text: str) -> list[str]:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(each["name"], marks=getattr(pytest.mark, each["system"]))
+        pytest.param(
+            each["name"],
+            marks=[
+                getattr(pytest.mark, each["system"]),
+                *([pytest.mark.nightly] if each["name"] in LONG else []),
+            ],
+        )
         for each in json.loads((CLONE / "scenarios" / TABLE).read_text())
     ],
 )

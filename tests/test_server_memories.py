@@ -152,7 +152,7 @@ def test_no_other_tool_waits_for_a_remote_that_does_not_answer(
 def test_however_many_wait_for_the_remote_no_other_call_waits_for_them(
     site: Site, there: World, key: Path, tool: str, arguments: dict[str, Any]
 ) -> None:
-    timeout_s, waiting = 20.0, 60
+    timeout_s, waiting = 12.0, 60
     took_s: list[float] = []
 
     async def story(client: Client) -> None:

@@ -22,7 +22,7 @@ from server_bench import DEADLINE_S, SMALL, Server, Site, ok, play
 
 pytestmark = [pytest.mark.slow, pytest.mark.s0]
 
-MODES = ("auto", "legacy")
+MODES = ("auto", pytest.param("legacy", marks=pytest.mark.nightly))
 
 
 def server_on(tmp_path: Path, *words: str) -> Server:

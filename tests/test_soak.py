@@ -469,6 +469,7 @@ def test_the_unit_calls_the_command_as_it_is() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly  # the test of one that is cut off and goes on has the same end
 def test_a_real_minute_is_green_and_leaves_nothing(tmp_path: Path) -> None:
     scenario(tmp_path, "found", plan=PLAN, off="Fixes.none()")
     hook = f"{sys.executable} -c \"import sys; open('told', 'w').write(sys.stdin.read())\""

@@ -19,7 +19,7 @@ from palace_store.anatomy import survey
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import RELEASES, Bench, Told, ToldError, host_of
+from store_bench import IN_PULL_REQUESTS, Bench, Told, ToldError, host_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
@@ -40,7 +40,7 @@ OTHERS = ("0.5.23", "1.3.7", "1.5.5", "1.5.7")
 
 @pytest.fixture(
     scope="module",
-    params=[*RELEASES, *(pytest.param(each, marks=pytest.mark.nightly) for each in OTHERS)],
+    params=[*IN_PULL_REQUESTS, *(pytest.param(each, marks=pytest.mark.nightly) for each in OTHERS)],
 )
 def bench(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

@@ -26,6 +26,8 @@ MANY = list(range(40))
 #: That of `palace_store.readback`, which cannot be imported without chromadb.
 RELINKED_MAX = 100
 OPENS_MAX = 6
+#: In a pull request every third write is killed at, after the first ones.
+STEP = 3
 #: Large enough that more can be cut off than are linked again at one open.
 LARGE = 450
 
@@ -99,12 +101,15 @@ def test_once_linked_nothing_is_written_at_further_opens(bench: Bench) -> None:
 
 
 @pytest.mark.skipif(tracing_available() is not None, reason=str(tracing_available()))
-def test_killed_at_any_write_of_it_nothing_is_lost(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    "step", [STEP, pytest.param(1, marks=pytest.mark.nightly)], ids=["some", "all"]
+)
+def test_killed_at_any_write_of_it_nothing_is_lost(bench: Bench, step: int) -> None:
     base = written(bench, "base")
     gone = unlink(index_of(base).path, 2)
     k, died = 0, True
     while died:
-        k += 1
+        k += 1 if k < STEP else step
         palace = bench.copied(base)
         points = [CrashPoint("write", f"{palace}/*", k)]
         with bench.worker(palace, fixes=RELINKING, points=points) as worker:

@@ -242,7 +242,7 @@ def damaged(palace: Path, lot: random.Random) -> str:
 @pytest.mark.parametrize(
     "seeds",
     [
-        pytest.param(range(30), id="few"),
+        pytest.param(range(12), id="few"),
         pytest.param(range(1000, 1400), id="many", marks=pytest.mark.nightly),
     ],
 )
