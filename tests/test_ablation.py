@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from real import REAL as LISTED
 
-from palace_lab.catalog import Listed, find_scenarios
+from palace_lab.catalog import Listed
 from palace_lab.commands.ablate import _tell
 from palace_lab.errors import ExitCode
 from palace_lab.judge.ablation import CONTROL, KEPT, Ablation, Removal, Spot
@@ -25,7 +26,6 @@ from palace_lab.scenario import Size
 from palace_store.fixes import KNOWN, Fixes
 
 CLONE = Path(__file__).resolve().parents[1]
-LISTED = find_scenarios(CLONE / "scenarios")
 
 
 def spot(removed: Removal, failed: int, *, scenario: str = "s1/a", trouble: str = "") -> Spot:

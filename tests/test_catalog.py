@@ -7,6 +7,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from real import REAL
 
 from palace_lab.catalog import (
     VARIABLE,
@@ -26,7 +27,6 @@ from palace_lab.scenario import SYSTEMS, Size
 
 LINES_MAX = 45
 CLONE = Path(__file__).parents[1] / "scenarios"
-REAL = find_scenarios(CLONE)
 NAME_BYTES_MAX = 44  # what a history has room for
 
 FILE = '''"""A thing breaks."""

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real import REAL
 
-from palace_lab.catalog import Listed, find_scenarios, load_scenario
+from palace_lab.catalog import Listed, load_scenario
 from palace_lab.errors import ExitCode
 from palace_lab.judge.results import ArmResult, Row, RunResult, TrialRecord, ViolationRecord
 from palace_lab.judge.statistics import interval
@@ -17,7 +18,6 @@ from palace_lab.judge.verdict import Name, Verdict
 from palace_lab.report.github import SHOWN_MAX, commands, line_of, wanted
 
 ROOT = Path(__file__).parents[1]
-REAL = find_scenarios(ROOT / "scenarios")
 NAME = "s1/killed-in-pickle"
 FILE = "scenarios/s1_index_drift/killed_in_pickle.py"
 COMMAND = re.compile(r"::(error|warning) ([^\n\r]*?)::([^\n\r]*)")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from real import REAL
 
-from palace_lab.catalog import find_scenarios, select
+from palace_lab.catalog import select
 from palace_lab.checks.evidence import Evidence
 from palace_lab.checks.expected import Expectation
 from palace_lab.cli import palace_lab as cli
@@ -25,7 +26,7 @@ from palace_store.anatomy import survey
 from palace_store.fixes import Fixes
 
 NEWEST = "1.5.9"
-HOPS = select(find_scenarios(Path(__file__).parents[1] / "scenarios"), ["hops"])
+HOPS = select(REAL, ["hops"])
 
 
 def checked_plan(*between: steps.AnyStep) -> Plan:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real import REAL
 
 from palace_lab import targets
-from palace_lab.catalog import Listed, find_scenarios
+from palace_lab.catalog import Listed
 from palace_lab.errors import ExitCode, UsageError
 from palace_lab.plan import Plan, check_plan, dump_plan, load_plan, steps
 from palace_lab.plan.drawn import STOPS, by_lot
@@ -24,7 +25,6 @@ from palace_lab.scenario import Scenario, Size
 from palace_store.fixes import Fixes
 
 CLONE = Path(__file__).parents[1] / "scenarios"
-REAL = find_scenarios(CLONE)
 SIZES = (Size(), Size(processes=3, triples=7, drawers=5), Size(processes=24, drawers=4000))
 
 Step = dict[str, Any]

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from real import REAL as LISTED
 
-from palace_lab.catalog import find_scenarios
 from palace_lab.commands.prepare import chosen, without_row
 from palace_lab.errors import UsageError
 from palace_lab.judge.statistics import SequentialTest
@@ -18,7 +18,6 @@ from palace_lab.runner.cells import PROFILES, most_trials
 from palace_lab.scenario import SYSTEMS, Scenario
 from palace_store.fixes import Fixes
 
-LISTED = find_scenarios(Path(__file__).resolve().parents[1] / "scenarios")
 QUICK, CI, FULL = PROFILES["quick"], PROFILES["ci"], PROFILES["full"]
 
 

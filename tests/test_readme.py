@@ -16,9 +16,10 @@ from typing import NamedTuple, get_args
 
 import click
 import pytest
+from real import REAL as SCENARIOS
 
 import bootstrap
-from palace_lab.catalog import find_scenarios, select
+from palace_lab.catalog import select
 from palace_lab.cli import palace_lab as cli
 from palace_lab.environments.catalog import newest_word, resolve_release
 from palace_lab.errors import ExitCode
@@ -33,7 +34,6 @@ from palace_store.shell import reset_parser
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = PAGES[0].read_text(encoding="utf-8")
-SCENARIOS = find_scenarios(ROOT / "scenarios")
 LINES_MAX = 200  # without the table of all fixes
 SCREEN_LINES = 55
 

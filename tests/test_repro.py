@@ -16,8 +16,9 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from real import REAL as SCENARIOS
 
-from palace_lab.catalog import VARIABLE, find_scenarios, select
+from palace_lab.catalog import VARIABLE, select
 from palace_lab.checks.signatures import FAMILIES
 from palace_lab.commands import repro
 from palace_lab.commands.repro import narrowed, repro_command
@@ -37,7 +38,6 @@ from palace_lab.scenario import SQLITE
 from palace_store.fixes import Fixes
 
 CLONE = Path(__file__).resolve().parents[1]
-SCENARIOS = find_scenarios(CLONE / "scenarios")
 REPORTS = find_reports(SCENARIOS, CLONE / "scenarios")
 START = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
 HOME = Path("/people/anna")

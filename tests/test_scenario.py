@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
+from real import REAL
 
-from palace_lab.catalog import Listed, find_scenarios
+from palace_lab.catalog import Listed
 from palace_lab.environments import known_releases
 from palace_lab.errors import UsageError
 from palace_lab.plan import Plan, steps
@@ -15,10 +15,11 @@ from palace_lab.plan.model import Process
 from palace_lab.scenario import RELEASES, SQLITE, Arm, Scenario, Size, Wrong
 from palace_store.fixes import Fixes
 
-REAL = find_scenarios(Path(__file__).parents[1] / "scenarios")
 PLAN = Plan(
     processes=(
-        Process("old", "chroma", "0.6.3", ("lease",), may_refuse=True, options={"a": 1, "b": 2}),
+        Process(
+            "old", "chroma", "0.6.3", ("lease",), may_refuse=True, options={"wings": 1, "key": 2}
+        ),
     ),
     steps=(
         steps.write("old", 5),
@@ -120,7 +121,7 @@ def test_a_proof_and_a_guard_have_their_arms_in_order() -> None:
 
 
 def test_wrong_options_apply_to_all_processes_and_to_nothing_else_of_them() -> None:
-    guard = scenario(off=None, wrong=Wrong("odd", options={"wrong": "x", "b": 3}))
+    guard = scenario(off=None, wrong=Wrong("odd", options={"wrong": "x", "key": 3}))
     wrong, fixed = (plan_of(guard, arm) for arm in guard.arms())
     assert fixed.processes == PLAN.processes
     assert wrong.process("old") == Process(
@@ -129,12 +130,12 @@ def test_wrong_options_apply_to_all_processes_and_to_nothing_else_of_them() -> N
         "0.6.3",
         ("lease",),
         may_refuse=True,
-        options={"a": 1, "b": 3, "wrong": "x"},
+        options={"wings": 1, "key": 3, "wrong": "x"},
     )
     for name in ("left", "right"):
-        assert wrong.process(name) == Process(name, options={"wrong": "x", "b": 3})
+        assert wrong.process(name) == Process(name, options={"wrong": "x", "key": 3})
     assert len(wrong.processes) == 3
-    assert PLAN.processes[0].options == {"a": 1, "b": 2}
+    assert PLAN.processes[0].options == {"wings": 1, "key": 2}
 
 
 def test_a_plan_may_be_made_to_size() -> None:
