@@ -84,9 +84,9 @@ BAD: dict[str, Call] = {
     "metadata: half a surrogate": lambda: check_metadatas([{"a": HALF}], 1),
     "metadata: key of half a surrogate": lambda: check_metadatas([{HALF: 1}], 1),
     "metadata: numpy": lambda: check_metadatas([{"a": np.float32(1)}], 1),
-    "fit: dimension": lambda: check_fit(np.ones((1, 3), np.float32), 4, "l2"),
-    "fit: no direction": lambda: check_fit(np.zeros((1, 3), np.float32), 3, "cosine"),
-    "fit: hardly any": lambda: check_fit(np.full((1, 3), 1e-30, np.float32), None, "cosine"),
+    "fit: dimension": lambda: check_fit(np.ones((1, 3), np.float32), 4),
+    "fit: no direction": lambda: check_fit(np.zeros((1, 3), np.float32), 3, directed=True),
+    "fit: hardly any": lambda: check_fit(np.full((1, 3), 1e-30, np.float32), None, directed=True),
     "settings: space": lambda: check_settings("round", 10, 10),
     "settings: threshold": lambda: check_settings("l2", 2, 10),
     "settings: batch": lambda: check_settings("l2", 10, 0),
@@ -114,7 +114,7 @@ def test_good_input_comes_back() -> None:
     assert check_metadatas([metadata, None], 2) == [metadata, None]
     assert check_documents(None, 3) is None
     assert check_metadatas(None, 3) is None
-    check_fit(np.zeros((1, 3), np.float32), None, "l2")
+    check_fit(np.zeros((1, 3), np.float32), None)
     check_settings("ip", 3, 3)
 
 

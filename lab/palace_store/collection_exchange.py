@@ -64,6 +64,16 @@ def settings_of(collection: Any) -> dict[str, Any]:
     return {"metadata": metadata, "configuration": {"hnsw": index}}
 
 
+def may_measure_by(collection: Any, space: str) -> bool:
+    """Tell whether a collection may compute with a distance: its metadata or configuration say so.
+
+    Where both say something, 1.x believes its configuration, but not that of a collection which 0.x
+    has made; which one that is cannot be seen here.
+    """
+    configured = (getattr(collection, "configuration_json", None) or {}).get("hnsw") or {}
+    return space in ((collection.metadata or {}).get("hnsw:space"), configured.get("space"))
+
+
 def collections_aside(client: Client, name: str) -> list[str]:
     """Return the collections that were made to take this one's place, or gave it up."""
     return [each for each in names_of(client) if _metadata(client, each).get(ASIDE_FOR) == name]

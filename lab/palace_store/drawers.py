@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, final
 
 from palace_store.client import Client, existing, in_parts, names_of, queries_in_parts
+from palace_store.collection_exchange import may_measure_by
 from palace_store.errors import PalaceInputError
 from palace_store.fixes import Fixes
 from palace_store.incomplete import Incomplete
@@ -175,7 +176,7 @@ class DrawerStore:
             found = self._admitted(client, collection)
             if found is None:
                 return [[] for _ in vectors]
-            check_fit(array, dimension_of(found), None)
+            check_fit(array, dimension_of(found))
             answers: list[list[Found]] = []
             for part in queries_in_parts(array, each=n):
                 rows = answered(found, part, n, "distances", "documents", fixes=self.session.fixes)
@@ -235,9 +236,9 @@ class DrawerStore:
             found = existing(client, collection)
             self._admit(found, collection)
             if found is None:
-                check_fit(array, None, str(self.settings["hnsw:space"]))
+                check_fit(array, None, directed=self.settings["hnsw:space"] == "cosine")
             else:
-                check_fit(array, dimension_of(found), (found.metadata or {}).get("hnsw:space"))
+                check_fit(array, dimension_of(found), directed=may_measure_by(found, "cosine"))
 
         replaces = wanted if how == "upsert" else ()
         with self.session.changing(check_name(collection), check, replaces=replaces) as client:

@@ -29,6 +29,7 @@ from chromadb.errors import InternalError
 from palace_store.anatomy import Vectors
 from palace_store.anatomy.judgement import LENGTH_END
 from palace_store.client import Seat, beside_graph, existing, in_parts, present, queries_in_parts
+from palace_store.collection_exchange import may_measure_by
 from palace_store.replacements import NEAREST, WHOLE
 
 Vector = npt.NDArray[np.float32]
@@ -120,7 +121,7 @@ def _look(seat: Seat, found: Any, suspects: set[str]) -> set[str]:
 
 def _cannot_look(seat: Seat, found: Any) -> bool:
     """Tell whether drawers lack a vector, or are not what is nearest to their own."""
-    return seat.lossy or (found.metadata or {}).get("hnsw:space") == "ip"
+    return seat.lossy or may_measure_by(found, "ip")
 
 
 def _relink(found: Any, vectors: Vectors) -> None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from palace_store.anatomy.records import UPDATE, UPSERT, LogRecord, decode_seq_id
 from palace_store.anatomy.replay import decode_vector
+from palace_store.anatomy.settings import index_settings
 from palace_store.retention import database
 from palace_store.state import of_default
 
@@ -37,19 +38,41 @@ def replaced_in_log(palace: Path) -> dict[str, set[str]]:
     """
     with database(palace) as connection:
         rows = connection.execute(
-            "SELECT c.id, c.name, c.dimension, m.seq_id, d.str_value FROM named c "
+            "SELECT c.id, c.name, c.dimension, m.seq_id FROM named c "
             "JOIN segments s ON s.collection = c.id AND s.scope = 'VECTOR' "
-            "LEFT JOIN max_seq_id m ON m.segment_id = s.id "
-            "LEFT JOIN collection_metadata d ON d.collection_id = c.id AND d.key = 'hnsw:space'"
+            "LEFT JOIN max_seq_id m ON m.segment_id = s.id"
         ).fetchall()
+        spaces = _spaces(connection)
         found = {
             name: _replaced(
-                connection, ident, dimension, decode_seq_id(mark) or -1, unit=space == "cosine"
+                connection,
+                ident,
+                dimension,
+                decode_seq_id(mark) or -1,
+                unit=spaces[ident] == "cosine",
             )
-            for ident, name, dimension, mark, space in rows
-            if dimension and space != "ip" and of_default(name)
+            for ident, name, dimension, mark in rows
+            if dimension and spaces[ident] != "ip" and of_default(name)
         }
     return {name: ids for name, ids in found.items() if ids}
+
+
+def _spaces(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return the distance that each collection computes with, by its id."""
+    have = {row[1] for row in connection.execute("PRAGMA table_info(collections)")}
+    said = ("config_json_str", "schema_str")
+    picked = ", ".join(f"c.{name}" if name in have else "NULL" for name in said)
+    settings = index_settings(
+        connection.execute(
+            "SELECT collection_id, key, str_value, int_value FROM collection_metadata"
+        ),
+        connection.execute("SELECT segment_id, key, str_value, int_value FROM segment_metadata"),
+    )
+    rows = connection.execute(
+        f"SELECT c.id, s.id, {picked} FROM collections c "  # noqa: S608  (names of this function)
+        "JOIN segments s ON s.collection = c.id AND s.scope = 'VECTOR'"
+    )
+    return {row[0]: settings(*row).space for row in rows}
 
 
 def _replaced(

@@ -149,7 +149,7 @@ class TextStore:
             check_fit(
                 check_vectors(list(vectors.values()), len(vectors)),
                 None if found is None else dimension_of(found),
-                str(self.drawers.settings["hnsw:space"]),
+                directed=self.drawers.settings["hnsw:space"] == "cosine",
             )
 
         try:
@@ -182,7 +182,7 @@ class TextStore:
             found = self._ours(client)
             if found is None or dimension_of(found) is None:
                 return []
-            check_fit(check_vectors([query], 1), dimension_of(found), None)
+            check_fit(check_vectors([query], 1), dimension_of(found))
             columns = ("documents", "distances", "metadatas")
             (rows,) = answered(found, [query], n, *columns, fixes=self.session.fixes, where=where)
         hits = [Hit(*row) for row in rows]

@@ -125,19 +125,22 @@ def check_vectors(vectors: Sequence[Sequence[float]], expected: int) -> NDArray[
     return array
 
 
-def check_fit(array: NDArray[np.float32], dimension: int | None, space: str | None) -> None:
-    """Refuse vectors that do not fit the collection they are meant for."""
+def check_fit(array: NDArray[np.float32], dimension: int | None, *, directed: bool = False) -> None:
+    """Refuse vectors that do not fit the collection they are meant for.
+
+    `directed`: it compares directions (cosine), so that a vector has to have one.
+    """
     if dimension is not None and array.shape[1] != dimension:
         raise PalaceInputError(
             f"vectors of {array.shape[1]} dimensions came to a collection of {dimension}; "
             "nothing was written"
         )
-    if space == "cosine":
+    if directed:
         with np.errstate(under="ignore"):
-            directed = np.einsum("ij,ij->i", array, array) > 0
-        if not directed.all():
+            has_one = np.einsum("ij,ij->i", array, array) > 0
+        if not has_one.all():
             raise PalaceInputError(
-                f"vector {int(np.argmin(directed))} has length 0, so it has no direction by which "
+                f"vector {int(np.argmin(has_one))} has length 0, so it has no direction by which "
                 "a collection in cosine space could find it; nothing was written"
             )
 

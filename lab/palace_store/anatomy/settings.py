@@ -1,8 +1,10 @@
 """Finds a collection's index settings: chromadb has kept them in four places over its releases.
 
-Rules. Order of belief: the segment's metadata (0.x), the collection's metadata, the ``hnsw`` part
-of config_json_str (1.0), schema_str (1.3 and later), 0.x's config_json_str, chromadb's default.
-What does not parse is passed over: settings never make a palace unreadable.
+Rules. Order of belief: the segment's metadata (only 0.x writes it), schema_str (1.3 and later), the
+``hnsw`` part of config_json_str (1.0), the collection's metadata, 0.x's config_json_str, chromadb's
+default. Measured on 1.0.21, 1.3.7, 1.5.5 and 1.5.9: where metadata and configuration disagree, what
+is written in schema or configuration is what chromadb computes with, also after metadata was
+replaced. What does not parse is passed over: settings never make a palace unreadable.
 """
 
 from __future__ import annotations
@@ -85,9 +87,10 @@ def index_settings(
         parsed = _object(config)
         places = (
             by_segment.get(segment or "", {}),
-            by_collection.get(collection, {}),
-            _inner(parsed, "hnsw"),
             _from_schema(schema),
+            _inner(parsed, "vector_index", "hnsw"),
+            _inner(parsed, "hnsw"),
+            by_collection.get(collection, {}),
             _inner(parsed, "hnsw_configuration"),
             _DEFAULTS,
         )
