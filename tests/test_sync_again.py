@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from odd_remote import OddRemote, Request, odd_remote
 from remote_bench import Machine, World, settle, world
 
 from palace_lab.targets.memory_files import words_of
+from palace_store.local import LocalStore
 from palace_store.local.memory import DEFAULT_NAMESPACE, id_of
+from palace_store.sync import SyncEngine, ledger
+from palace_store.sync.known import meet
 from palace_store.sync.push import ATTEMPTS_MAX
 
 pytestmark = pytest.mark.s4
@@ -131,6 +135,78 @@ def test_told_again_without_a_deletion_a_memory_stays_as_it_is(here: World) -> N
     assert a.store.all() == [first]
     assert live(here) == [(words_of(1), {"version": 1})]
     assert posts(here) == 1
+
+
+# Stored again while an answer is on its way -----------------------------------------------------
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Iterator[OddRemote]:
+    with odd_remote(tmp_path / "odd") as made:
+        yield made
+
+
+def meanwhile(odd: OddRemote, where: str, happens: Callable[[], object]) -> None:
+    """Let something happen between the making of the next answer to a request and its sending."""
+
+    def answer_late(request: Request) -> bool | None:
+        if not f"{request.method} {request.path}".startswith(where):
+            return None
+        odd.odd = None
+        send = request.answer
+
+        def answer(status: int, body: object = b"", **headers: str) -> bool:
+            happens()
+            return send(status, body, **headers)
+
+        request.answer = answer  # type: ignore[method-assign]
+        return odd.serve(request)
+
+    odd.odd = answer_late
+
+
+@pytest.mark.parametrize("full", [None, True])
+@pytest.mark.parametrize("where", ["GET /changes", "GET /memories/1", "POST /memories"])
+def test_what_is_stored_while_an_older_answer_is_on_its_way_is_not_taken_for_told(
+    tmp_path: Path, odd: OddRemote, where: str, full: bool | None
+) -> None:
+    with LocalStore(tmp_path / "palace") as store:
+        engine = SyncEngine(store, odd.url, key="right")
+        if where == "GET /changes":
+            odd.put(words_of(1))
+        else:
+            store.store(words_of(1))
+        if where == "GET /memories/1":
+            assert engine.sync().problems == ()
+            store.store(words_of(1))
+
+        def delete_there_and_store_here() -> None:
+            assert odd.store.delete(1)
+            store.store(words_of(1))
+
+        meanwhile(odd, where, delete_there_and_store_here)
+        for _ in range(3):
+            assert engine.sync(full=full).problems == ()
+        assert odd.odd is None
+        assert odd.there() == [memory.content for memory in store.all()] == [words_of(1)]
+        assert engine.status().state == "in sync"
+        engine.stop()
+
+
+def test_of_two_processes_that_tell_the_same_the_later_one_says_whether_it_is_told(
+    here: World,
+) -> None:
+    a = here.machine("a")
+    a.store.store(words_of(1))
+    known = meet(a.store.connection, here.url)
+    before, after = ledger.begin(known, ID), ledger.begin(known, ID)
+    assert before is not None
+    assert after is not None
+    ledger.stored(known, before, 1)
+    assert ledger.pending(a.store.connection) == 1
+    ledger.stored(known, after, 1)
+    assert ledger.pending(a.store.connection) == 0
+    assert a.store.connection.read("SELECT name FROM sync WHERE name LIKE 'asked%'") == []
 
 
 # At the remote twice ----------------------------------------------------------------------------

@@ -61,6 +61,8 @@ COUNT_DELETION = """INSERT INTO sync (name, value) VALUES ('deletions', '1')
 #: Stored again, deleted words are new ones to a remote that may have the old ones still.
 _ANEW = """INSERT OR REPLACE INTO sync (name, value) SELECT 'anew ' || id, '' FROM memories
     WHERE id = :id AND deleted AND (remote_id IS NOT NULL OR sent)"""
+#: Whoever was asked for these words before this has answered for an older state of them.
+_FORGET_ASKED = "DELETE FROM sync WHERE name = 'asked ' || ?"
 T = TypeVar("T")
 
 
@@ -120,6 +122,7 @@ class LocalStore:
         def work(db: sqlite3.Connection) -> Memory:
             db.execute(_ANEW, row)
             db.execute(_STORE, row)
+            db.execute(_FORGET_ASKED, (row["id"],))
             query = f"SELECT {_FIELDS} FROM memories WHERE id = ?"  # noqa: S608  (a constant)
             return _memory(db.execute(query, (row["id"],)).fetchone())
 
@@ -160,6 +163,7 @@ class LocalStore:
             ).rowcount  # fmt: skip
             if gone:
                 db.execute(COUNT_DELETION)
+                db.execute(_FORGET_ASKED, (wanted,))
             return bool(gone)
 
         return self.write(work)

@@ -1,7 +1,8 @@
 """Taking rows of the remote into the memory file, and comparing both when a list was seen whole.
 
 - What came to be here in the meantime wins: a memory stored again while a list was on its way is
-  stored again at the remote that deleted it, one deleted here stays deleted.
+  stored again at the remote that deleted it, one deleted here stays deleted. A list may be older
+  than what was stored here, so what it has is still to be told: the remote is asked for it then.
 - A number is compared with the words it stood for: a list that gives it to others is another
   remote's (`known`).
 """
@@ -138,9 +139,8 @@ def _recognise(db: sqlite3.Connection, number: int, memory: Memory) -> None:
     (before,) = db.execute("SELECT remote_id FROM memories WHERE id = ?", (memory.id,)).fetchone()
     if before is None:
         db.execute(
-            "UPDATE memories SET remote_id = ?, sent = 1, attempts = 0, parked = 0, error = NULL,"  # noqa: S608  (a constant)
-            f" pending = CASE WHEN pending = 'store' AND NOT {notes.ANEW} THEN NULL"
-            " ELSE pending END WHERE id = ?",
+            "UPDATE memories SET remote_id = ?, sent = 1, attempts = 0, parked = 0, error = NULL"
+            " WHERE id = ?",
             (number, memory.id),
         )
     elif before != number:

@@ -9,7 +9,9 @@ machine has it, and nobody is to be told. More is in `notes`.
 Rules:
 - Every function is one short transaction. None is open while the remote is waited for.
 - What came to be in the meantime wins: a memory stored again while its deletion was on its way is
-  stored again at the remote, one deleted while it was being stored is deleted there.
+  stored again at the remote, one deleted while it was being stored is deleted there. Where words
+  were stored again while an answer was on its way, the remote is asked once more: it may have
+  deleted them in between.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ class Operation:
     incarnation: int
     remote_id: int | None
     sent: bool
+    asked: str
     copies: tuple[int, ...] = ()
     #: What the remote has of these words is to be deleted first, then they are stored as new ones.
     anew: bool = False
@@ -86,9 +89,11 @@ def begin(known: Known, memory_id: str) -> Operation | None:
             (incarnation, memory_id),
         )
         memory = Memory(memory_id, content, namespace, created, json.loads(metadata))
-        copies, anew = notes.copies(db, memory_id), notes.is_anew(db, memory_id)
+        copies, anew = tuple(notes.copies(db, memory_id)), notes.is_anew(db, memory_id)
+        asked = notes.ask(db, memory_id)
         return Operation(
-            kind, memory, incarnation, remote_id, sent > 0, tuple(copies), kind == "store" and anew
+            *(kind, memory, incarnation, remote_id, sent > 0),
+            *(asked, copies, kind == "store" and anew),
         )
 
     return known.write(work)
@@ -104,11 +109,12 @@ def stored(known: Known, operation: Operation, number: int) -> None:
     """Note that the remote has a memory, under this number."""
 
     def work(db: sqlite3.Connection) -> None:
+        latest = notes.answered(db, operation.memory.id, operation.asked)
         db.execute(
             "UPDATE memories SET remote_id = ?, attempts = 0, error = NULL,"  # noqa: S608  (a constant)
-            f" pending = CASE WHEN pending = 'store' AND NOT {notes.ANEW} THEN NULL"
+            f" pending = CASE WHEN pending = 'store' AND ? AND NOT {notes.ANEW} THEN NULL"
             " ELSE pending END WHERE id = ? AND incarnation = ?",
-            (number, *_values(operation)),
+            (number, latest, *_values(operation)),
         )
 
     known.write(work)

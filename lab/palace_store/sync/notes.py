@@ -4,6 +4,9 @@
   the words deletes each copy; where the first number goes, the lowest copy takes its place.
 - "anew <id>": words that were stored here again after a deletion the remote may not know of. What
   it has of them is deleted first, then they are stored as new ones (`LocalStore.store` notes it).
+- "asked <id>": the name of the request that was sent last for words; its answer says how things
+  stand. Storing or deleting the words here takes it away (`LocalStore`): whatever is answered then
+  is older than that.
 - "deleted <id>": how often the remote deleted words that are not here any more, so that nobody has
   to ask it from the first time on. Noted of words that were deleted often.
 - The rest is noted by `known` and `intake`.
@@ -12,6 +15,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Mapping
 
@@ -96,6 +100,21 @@ def is_anew(db: sqlite3.Connection, memory_id: str) -> bool:
     return value(db, f"anew {memory_id}") is not None
 
 
+def ask(db: sqlite3.Connection, memory_id: str) -> str:
+    """Note that a request is about to be sent for words; return its name."""
+    name = secrets.token_hex(8)
+    put(db, f"asked {memory_id}", name)
+    return name
+
+
+def answered(db: sqlite3.Connection, memory_id: str, name: str) -> bool:
+    """Tell whether the answer to a request says how things stand, which ends its note."""
+    latest = value(db, f"asked {memory_id}") == name
+    if latest:
+        take(db, f"asked {memory_id}")
+    return latest
+
+
 def renew(db: sqlite3.Connection, memory_id: str) -> None:
     """Note that the remote has no such words any more: stored there again, they are new ones."""
     _forget_rest(db, memory_id)
@@ -139,5 +158,6 @@ def without(db: sqlite3.Connection, memory_id: str, pending: str | None) -> bool
 
 def _forget_rest(db: sqlite3.Connection, memory_id: str) -> None:
     take(db, f"anew {memory_id}")
+    take(db, f"asked {memory_id}")
     for number in copies(db, memory_id):
         take(db, f"copy {number}")
