@@ -406,6 +406,101 @@ def test_a_list_that_leads_nowhere_is_a_failure_and_makes_no_orphans(
     assert engine.memory_count()["pending"] == 0
 
 
+# A list that is a log -----------------------------------------------------------------------------
+
+
+def live(number: int, content: str) -> str:
+    return row(id=str(number), content=f'"{content}"')
+
+
+def gone(number: int) -> str:
+    return f'{{"id": {number}, "deleted": true}}'
+
+
+def paged(*rows: str) -> Callable[[Request], bool | None]:
+    """Return an oddness: everything that ever changed, a row on each page."""
+
+    def odd(request: Request) -> bool | None:
+        if request.path != "/changes":
+            return None
+        after = int(request.query["after"])
+        page, more = ", ".join(rows[after : after + 1]), after + 1 < len(rows)
+        following = min(after + 1, len(rows))
+        body = f'{{"rows": [{page}], "next": {following}, "more": {str(more).lower()}}}'
+        return request.answer(200, body.encode())
+
+    return odd
+
+
+@pytest.mark.parametrize("in_pages", [False, True])
+def test_what_a_log_has_live_at_its_end_is_there(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, in_pages: bool
+) -> None:
+    log = (live(1, "alpha"), live(2, "beta"), gone(1), live(1, "alpha"), live(3, "c"), gone(3))
+    there.odd = paged(*log) if in_pages else there.page(*log)
+    for _ in range(3):
+        assert engine.sync(full=True).problems == ()
+        assert words(store) == ["alpha", "beta"]
+    there.odd = paged(*log, gone(1)) if in_pages else there.page(*log, gone(1))
+    assert engine.sync(full=True).problems == ()
+    assert words(store) == ["beta"]
+
+
+@pytest.mark.parametrize("in_pages", [False, True])
+def test_what_is_stored_again_is_not_deleted_for_what_a_log_says_of_its_former_number(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, in_pages: bool
+) -> None:
+    kept = store.store("again")
+    assert engine.sync().problems == ()
+    assert store.delete(kept.id)
+    assert engine.sync().problems == ()
+    store.store("again")
+    log = (row(namespace='"default"', id="1", content='"again"'), gone(1))
+    there.odd = paged(*log) if in_pages else there.page(*log)
+    assert engine.sync(full=True).problems == ()
+    there.odd = None
+    assert engine.sync(full=True).problems == ()
+    assert words(store) == there.there() == ["again"]
+
+
+@pytest.mark.parametrize("in_pages", [False, True])
+def test_the_log_of_another_remote_takes_nothing_away(
+    store: LocalStore, engine: SyncEngine, tmp_path: Path, in_pages: bool
+) -> None:
+    store.store("kept")
+    assert engine.sync().problems == ()
+    with odd_remote(tmp_path / "other") as other:
+        log = (row(namespace='"default"', id="1", content='"kept"'), gone(1))
+        other.odd = paged(*log) if in_pages else other.page(*log)
+        at_other = SyncEngine(store, other.url, key="right")
+        assert at_other.sync().problems == ()
+        assert words(store) == other.there() == ["kept"]
+        at_other.stop()
+
+
+@pytest.mark.parametrize("in_pages", [False, True])
+def test_words_that_are_twice_in_the_log_of_another_remote_are_deleted_twice(
+    store: LocalStore, engine: SyncEngine, tmp_path: Path, in_pages: bool
+) -> None:
+    kept = store.store("kept")
+    assert engine.sync().problems == ()
+    with odd_remote(tmp_path / "other") as other:
+        at_other = SyncEngine(store, other.url, key="right")
+        for _ in range(3):
+            other.put("kept")
+        log = [row(namespace='"default"', id=str(n), content='"kept"') for n in (1, 2, 3)]
+        other.store.delete(2)
+        other.odd = paged(*log, gone(2)) if in_pages else other.page(*log, gone(2))
+        assert at_other.sync().problems == ()
+        other.odd = None
+        assert store.delete(kept.id)
+        other.asked.clear()
+        assert at_other.push().problems == ()
+        assert other.asked == ["DELETE /memories/1", "DELETE /memories/3"]
+        assert (words(store), other.there()) == ([], [])
+        at_other.stop()
+
+
 # Addresses --------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from palace_store.local.connection import LocalConnection
 from palace_store.local.memory import Memory, metadata_text
@@ -47,6 +48,42 @@ def apply(
         return changed
 
     return known.write(work)
+
+
+def add(known: Known, rows: Iterable[Row], *, dedup: bool, strict: bool) -> tuple[int, list[Row]]:
+    """Take over live rows of a list that goes on; returns how many were new, and those that wait.
+
+    Those are of words that are here without a number and with nothing to be told: were they given
+    one that the rest of the list deletes, they would go with it. `meet` has them, without content.
+    """
+    rows = tuple(rows)
+
+    def work(db: sqlite3.Connection) -> tuple[int, list[Row]]:
+        new, waiting = 0, list[Row]()
+        for row in rows:
+            if row.memory is not None:
+                _compare(db, row.id, row.memory.id, strict=strict)
+        for row in rows:
+            if row.memory is not None and dedup and _waits(db, row.memory.id):
+                waiting.append(Row(row.id, replace(row.memory, content="")))
+            else:
+                new += _apply(db, row, dedup=dedup)
+        return new, waiting
+
+    return known.write(work)
+
+
+def meet(known: Known, rows: Iterable[Row]) -> None:
+    """Give words that are here the numbers of rows that waited for the end of the list."""
+    rows = tuple(rows)
+
+    def work(db: sqlite3.Connection) -> None:
+        for row in rows:
+            if row.memory is not None:
+                _compare(db, row.id, row.memory.id, strict=False)
+                _recognise(db, row.id, row.memory)
+
+    known.write(work)
 
 
 def recognise(known: Known, history: str, *, strict: bool) -> None:
@@ -134,9 +171,15 @@ def _apply(db: sqlite3.Connection, row: Row, *, dedup: bool) -> int:
     return new
 
 
+def _waits(db: sqlite3.Connection, memory_id: str) -> bool:
+    query = "SELECT 1 FROM memories WHERE id = ? AND remote_id IS NULL AND pending IS NULL"
+    return db.execute(query, (memory_id,)).fetchone() is not None
+
+
 def _recognise(db: sqlite3.Connection, number: int, memory: Memory) -> None:
-    """Take what the remote has in the words of a memory for that memory."""
-    (before,) = db.execute("SELECT remote_id FROM memories WHERE id = ?", (memory.id,)).fetchone()
+    """Take what the remote has in the words of a memory for that memory, if it is here still."""
+    found = db.execute("SELECT remote_id FROM memories WHERE id = ?", (memory.id,)).fetchone()
+    before = found[0] if found else number
     if before is None:
         db.execute(
             "UPDATE memories SET remote_id = ?, sent = 1, attempts = 0, parked = 0, error = NULL"

@@ -7,6 +7,8 @@
   older than what was stored here while it was on its way.
 * What a full list says was deleted goes at its end, when it has shown that it is of the remote that
   gave the numbers known here. One that is not is read again, from its beginning, by words alone.
+* A list may be a log, which has a number each time it changed: the last time counts. Words that are
+  here without a number meet theirs at the end of the list, when it is known not to be deleted.
 * A malformed row is passed over and reported. While there is one nobody can tell what the remote
   lacks, so nothing is pushed for it.
 """
@@ -15,8 +17,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from palace_store.fixes import Fixes
 from palace_store.local.connection import LocalConnection
@@ -28,6 +31,33 @@ from palace_store.sync.rows import Row
 
 #: A remote that always has more is cut off here: a million memories, and the rest next time.
 _PAGES_MAX = 5000
+
+
+@dataclass
+class _Seen:
+    """What a full list has shown so far: which words are there and which numbers are gone by now.
+
+    `waiting` are rows of words that are here without a number; their content is not kept.
+    """
+
+    there: dict[int, str] = field(default_factory=dict)
+    gone: dict[int, Row] = field(default_factory=dict)
+    waiting: list[Row] = field(default_factory=list)
+
+    def live_of(self, rows: Sequence[Row]) -> list[Row]:
+        """Take note of the next rows of the list; return those that are not deleted by these."""
+        deleted_at = {row.id: at for at, row in enumerate(rows) if row.memory is None}
+        live = []
+        for at, row in enumerate(rows):
+            if row.memory is None:
+                self.there.pop(row.id, None)
+                self.gone[row.id] = row
+            else:
+                self.gone.pop(row.id, None)
+                self.there[row.id] = row.memory.id
+                if at > deleted_at.get(row.id, -1):
+                    live.append(row)
+        return live
 
 
 @dataclass(frozen=True)
@@ -54,8 +84,7 @@ class Puller:
     def _pull(self, known: Known, key: str, *, full: bool, strict: bool) -> Round:
         before = intake.cursor(self.connection)
         after, more = 0 if full else before, True
-        there: dict[int, str] = {}
-        gone: list[Row] = []
+        seen = _Seen()
         pulled, problems = 0, list[str]()
         for _ in range(_PAGES_MAX):
             page = self.remote.changes(after, key)
@@ -63,28 +92,38 @@ class Puller:
             if page.malformed and not self.fixes.has("sync_rows"):
                 raise RemoteFailedError(page.malformed[0])
             problems += page.malformed
-            rows = list(page.rows)
             if full:
-                gone += _noted(rows, there)
-                rows = [row for row in rows if row.memory is not None]
-            pulled += self._apply(known, rows, None if full else page.next, strict=strict)
+                pulled += self._add(known, seen, seen.live_of(page.rows), strict=strict)
+            else:
+                pulled += self._apply(known, page.rows, page.next, strict=strict)
             after, more = page.next, page.more
             if not more:
                 break
         if full:
             if strict and not more and after < before:
                 raise ExchangedError
-            pulled += self._end(known, gone, after, strict=strict)
-            self._compare(known, there, whole=not more and not problems)
+            pulled += self._end(known, seen, after, strict=strict)
+            self._compare(known, seen.there, whole=not more and not problems)
         return Round(pulled=pulled, problems=tuple(problems))
 
-    def _apply(self, known: Known, rows: list[Row], cursor: int | None, *, strict: bool) -> int:
+    def _apply(self, known: Known, rows: Sequence[Row], cursor: int | None, *, strict: bool) -> int:
         dedup = self.fixes.has("sync_dedup")
         return intake.apply(known, rows, cursor=cursor, dedup=dedup, strict=strict)
 
-    def _end(self, known: Known, gone: list[Row], cursor: int, *, strict: bool) -> int:
-        """Take over what was deleted, and that the list was read so far."""
+    def _add(self, known: Known, seen: _Seen, rows: list[Row], *, strict: bool) -> int:
+        dedup = self.fixes.has("sync_dedup")
+        added, waiting = intake.add(known, rows, dedup=dedup, strict=strict)
+        seen.waiting += waiting
+        return added
+
+    def _end(self, known: Known, seen: _Seen, cursor: int, *, strict: bool) -> int:
+        """Take over what meets words of here, what was deleted, and that the list was read so far.
+
+        The first comes first: words that are at the remote twice stay while one of them does.
+        """
         pulled = 0
+        intake.meet(known, [row for row in seen.waiting if row.id not in seen.gone])
+        gone = list(seen.gone.values())
         for first in range(0, len(gone), PAGE_ROWS):
             part = gone[first : first + PAGE_ROWS]
             pulled += self._apply(known, part, None, strict=strict)
@@ -99,18 +138,6 @@ class Puller:
         if self.fixes.has("sync_orphans"):
             intake.adopt(known, there)
         intake.complete(known)
-
-
-def _noted(rows: list[Row], there: dict[int, str]) -> list[Row]:
-    """Return the rows that were deleted; `there` is kept up to date with all of them."""
-    gone = []
-    for row in rows:
-        if row.memory is None:
-            there.pop(row.id, None)
-            gone.append(row)
-        else:
-            there[row.id] = row.memory.id
-    return gone
 
 
 def _note_begin(db: sqlite3.Connection) -> None:
