@@ -207,3 +207,52 @@ def test_what_was_pulled_since_it_was_shown_is_deleted_like_any_other(
     assert engine.sync().problems == ()
     assert (there.there(), store.count()) == ([], 0)
     assert not engine.delete("nothing of the kind")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("there_again", [False, True])
+def test_what_was_shown_of_a_former_remote_is_deleted_in_nobody_elses_place(
+    there: OddRemote, store: LocalStore, tmp_path: Path, there_again: bool, elsewhere: bool
+) -> None:
+    """Its number is that of other words by then: at another address, or at the same one."""
+    engine = SyncEngine(store, there.url, key="right")
+    assert engine.sync().problems == ()
+    there.put("alpha fact")
+    (memory,) = engine.recall("alpha").memories
+    with odd_remote(tmp_path / "other") as other:
+        other.put("beta fact")
+        if there_again:
+            other.put("alpha fact")
+        now = engine
+        if elsewhere:
+            now = SyncEngine(store, other.url, key="right")
+        else:
+            there.odd = other.serve
+        assert now.sync(full=True).problems == ()
+        assert engine.delete(memory.id)
+        for full in (None, True):
+            assert now.sync(full=full).problems == ()
+        assert other.there() == ["beta fact"]
+        assert [each.content for each in store.all()] == ["beta fact"]
+        assert now.status().state == "in sync"
+        now.stop()
+    engine.stop()
+
+
+def test_what_was_shown_of_a_former_remote_waits_for_the_list_of_the_new_one(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, tmp_path: Path
+) -> None:
+    there.put("alpha fact")
+    assert engine.push().problems == ()  # the address is known
+    (memory,) = engine.recall("alpha").memories
+    with odd_remote(tmp_path / "other") as other:
+        other.put("beta fact")
+        other.put("alpha fact")
+        now = SyncEngine(store, other.url, key="right")
+        assert now.push().problems == ()
+        assert engine.delete(memory.id)
+        assert now.push().pushed == 0
+        assert now.sync().problems == ()
+        assert other.there() == ["beta fact"]
+        assert [each.content for each in store.all()] == ["beta fact"]
+        now.stop()

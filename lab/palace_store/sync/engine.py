@@ -132,10 +132,14 @@ class SyncEngine:
             return before.left_of(found)  # the remote may have been told in the meantime
 
         def answered() -> list[Row] | None:
-            found = self._recalls.ask((query, namespace, limit, before.deletions), ask)
+            question = (query, namespace, limit, before.deletions, before.generation)
+            found = self._recalls.ask(question, ask)
             return None if found is None else Gone.now(self._store.connection).left_of(found)
 
-        return together(here, answered, query=query, limit=limit, shown=self._shown.remember)
+        def shown(rows: list[Row]) -> None:
+            self._shown.remember(rows, before.generation)
+
+        return together(here, answered, query=query, limit=limit, shown=shown)
 
     def delete(self, memory_id: str) -> bool:
         """Delete a memory of this machine, or one that only the remote has and a recall showed.

@@ -27,7 +27,7 @@ from palace_store.sync.notes import put, take, take_numbers, value
 #: In SQL: whether the list of this remote was not seen to its end yet.
 UNLISTED = "EXISTS (SELECT 1 FROM sync WHERE name = 'unlisted')"
 #: `sent` of a memory that a former remote may have, and this one was never told of.
-_SENT_TO_FORMER = -1
+SENT_TO_FORMER = -1
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Known:
         """Run `work` in one transaction, unless the numbers are another remote's by now."""
 
         def checked(db: sqlite3.Connection) -> T:
-            if _generation(db) != self.generation:
+            if generation_of(db) != self.generation:
                 raise AnotherRemoteError(
                     f"the remote of {self.connection.path} was exchanged during this round: the "
                     "next one compares everything; let all servers of a palace have one --remote"
@@ -69,7 +69,7 @@ def meet(connection: LocalConnection, url: str) -> Known:
         if before is not None and before != url:
             _forget(db)
         put(db, "remote", url)
-        return _generation(db)
+        return generation_of(db)
 
     rows = connection.read(
         "SELECT coalesce((SELECT value FROM sync WHERE name = 'generation'), 0)"
@@ -87,9 +87,14 @@ def forget(known: Known) -> Known:
 
     def work(db: sqlite3.Connection) -> int:
         _forget(db)
-        return _generation(db)
+        return generation_of(db)
 
     return Known(known.connection, known.write(work))
+
+
+def generation_of(db: sqlite3.Connection) -> int:
+    """Return how often the numbers came to mean other memories."""
+    return int(value(db, "generation") or 0)
 
 
 def unlisted(connection: LocalConnection) -> bool:
@@ -103,16 +108,12 @@ def listed(db: sqlite3.Connection) -> None:
     take(db, "unlisted")
 
 
-def _generation(db: sqlite3.Connection) -> int:
-    return int(value(db, "generation") or 0)
-
-
 def _forget(db: sqlite3.Connection) -> None:
-    following = _generation(db) + 1
+    following = generation_of(db) + 1
     db.execute(
         "UPDATE memories SET sent = CASE WHEN remote_id IS NOT NULL OR sent THEN ? ELSE 0 END,"
         " remote_id = NULL, incarnation = 0, attempts = 0, parked = 0, error = NULL",
-        (_SENT_TO_FORMER,),
+        (SENT_TO_FORMER,),
     )
     take_numbers(db)
     put(db, "generation", str(following))

@@ -4,7 +4,7 @@
   time is left to its own thread: the answer is what this machine has, and says "still working,
   retry"; whoever asks the same again gets what has come meanwhile.
 * What was deleted here is shown by no answer, however late that comes; what was asked before
-  anything was deleted is asked anew.
+  anything was deleted, or of another remote, is asked anew.
 * The best of both come first, by the rule of this machine (`local.ranking`).
 * So many questions may be under way at once; more are answered from this machine alone.
 """
@@ -95,20 +95,25 @@ def _run(future: Future[T], call: Callable[[], T]) -> None:
 
 @dataclass(frozen=True)
 class Gone:
-    """What is deleted here and not yet there, and how often anything was deleted so far."""
+    """What is deleted here and not yet there, and how often anything was deleted so far.
+
+    `generation` is that of the remote's numbers (`known`).
+    """
 
     ids: frozenset[str]
     deletions: int
+    generation: int
 
     @classmethod
     def now(cls, connection: LocalConnection) -> Gone:
         """Return how that stands, as of one moment."""
         found = connection.read(
-            "SELECT NULL, value FROM sync WHERE name = 'deletions' UNION ALL"
+            "SELECT name, value FROM sync WHERE name IN ('deletions', 'generation') UNION ALL"
             " SELECT id, NULL FROM memories WHERE pending IS NOT NULL AND deleted"
         )
-        ids = frozenset(memory_id for memory_id, _ in found if memory_id is not None)
-        return cls(ids, sum(int(value) for _, value in found if value is not None))
+        ids = frozenset(memory_id for memory_id, value in found if value is None)
+        noted = {name: int(value) for name, value in found if value is not None}
+        return cls(ids, noted.get("deletions", 0), noted.get("generation", 0))
 
     def left_of(self, rows: list[Row]) -> list[Row]:
         """Return the rows of memories that are not deleted here."""
