@@ -336,6 +336,17 @@ def test_a_key_file_of_another_coding_keeps_memories_here_until_it_is_corrected(
     play(served_with(site, odd, key, "--sync-interval", str(INTERVAL_S)), story)
 
 
+def test_a_remote_without_keys_needs_no_key_file(
+    site: Site, odd: OddRemote, tmp_path: Path
+) -> None:
+    async def story(client: Client) -> None:
+        await ok(client, "memory_store", content="the kettle is red")
+        await until(lambda: odd.there() == ["the kettle is red"])
+        assert (await ok(client, "memory_recall", query="kettle"))["complete"]
+
+    play(Server(RELEASE, site, tmp_path / "palace", "--remote", odd.url), story)
+
+
 def test_what_waits_for_another_process_keeps_no_other_call_waiting(
     site: Site, tmp_path: Path
 ) -> None:

@@ -231,9 +231,14 @@ def test_while_a_key_is_refused_nothing_but_the_check_is_asked(
 
 def test_a_key_that_cannot_be_sent_is_refused_like_a_wrong_one(here: World) -> None:
     a = here.machine("a")
-    for key in ("schlüssel", "key\n", ""):
+    for key in ("schlüssel", "key\n", "topsecret-1\nold: topsecret-0", ""):
         a.key = key
-        assert a.engine.sync().denied
+        done, told = a.engine.sync(), a.engine.recall(words_of(1))
+        assert done.denied
+        for said in (*done.problems, a.engine.status().reason, told.note):
+            assert "the key" in said or "this key is refused" in said
+            assert "secret" not in said
+            assert "schl" not in said
     a.key = "right"
     assert a.engine.sync().problems == ()
 

@@ -207,6 +207,31 @@ def test_a_key_that_cannot_be_found_out_is_one_that_cannot_be_read(
     engine.stop()
 
 
+def test_a_remote_without_keys_is_sent_none(there: OddRemote, store: LocalStore) -> None:
+    sent: list[str | None] = []
+    there.odd = lambda request: sent.append(request.handler.headers.get("Authorization"))
+    engine = SyncEngine(store, there.url, key="")
+    store.store("kept")
+    assert engine.sync().problems == ()
+    assert engine.recall("kept").complete
+    assert set(sent) == {None}
+    assert there.there() == ["kept"]
+    engine.stop()
+
+
+def test_a_remote_that_repeats_the_key_tells_it_to_nobody(
+    there: OddRemote, store: LocalStore
+) -> None:
+    there.odd = lambda request: request.answer(
+        401, f"no such user: {request.handler.headers['Authorization']}".encode()
+    )
+    engine = SyncEngine(store, there.url, key="topsecret")
+    (problem,) = engine.sync().problems
+    assert "401: no such user: Bearer ..." in problem
+    assert "topsecret" not in engine.status().reason + engine.recall("kept").note
+    engine.stop()
+
+
 def test_a_time_longer_than_any_clock_can_wait_is_a_long_time(
     there: OddRemote, store: LocalStore
 ) -> None:

@@ -22,8 +22,8 @@ class Memories:
     """One palace's memories, for every thread of the server.
 
     `remote` is the address of a remote; its key is what `key_file` holds, read for every request,
-    so that a corrected key is used at once. Nothing is synced while `may_sync` says no. Raises what
-    `LocalStore` raises.
+    so that a corrected key is used at once. Without a file, or with nothing in it, no key is sent.
+    Nothing is synced while `may_sync` says no. Raises what `LocalStore` raises.
     """
 
     def __init__(

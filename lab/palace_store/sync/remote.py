@@ -1,6 +1,6 @@
 """The remote, over HTTP: every call has a time-out, and every failure a class that says its effect.
 
-The interface, as the lab's own server has it (JSON; the key goes as a bearer token):
+The interface, as the lab's own server has it (JSON; a key goes as a bearer token, no key as none):
 
     GET    /auth                                    204
     POST   /memories     Idempotency-Key: ...       201 or 200 {"id": 7}; 409 {"id": 7}: deleted
@@ -31,6 +31,7 @@ import httpx
 
 from palace_store.local.memory import Memory
 from palace_store.sync.address import address_of
+from palace_store.sync.answers import heard, json_of
 from palace_store.sync.bounded_wire import BoundedTransport, TooLongError
 from palace_store.sync.failures import (
     RemoteBusyError,
@@ -51,7 +52,6 @@ from palace_store.sync.rows import (
     Stored,
     history_of,
     is_number,
-    loaded,
     rows_of,
 )
 
@@ -71,9 +71,6 @@ __all__ = [
 TIMEOUT_S = 30.0  # our choice: for one answer, see `bounded_wire`
 CONNECT_S = 5.0
 PAGE_ROWS = 200
-#: Statuses that say "not now" of the remote as a whole, and nothing of what it was asked.
-_NOT_NOW = frozenset({408, 425, 429, 502, 503, 504, 511})
-_SAID_BYTES = 200
 
 
 class Remote:
@@ -92,7 +89,7 @@ class Remote:
     def check_auth(self, key: str) -> None:
         """Raise `RemoteDeniedError` if the remote refuses the key."""
         try:
-            self._heard(self._send("GET", "/auth", key))
+            heard(self.url, self._send("GET", "/auth", key))
         except RemoteRefusedError as error:
             raise RemoteStrangeError(
                 f"{error}; that is no answer of a remote, which knows /auth: look at its address"
@@ -115,7 +112,7 @@ class Remote:
         if answer.status_code == httpx.codes.NOT_FOUND:
             self.check_auth(key)  # who knows neither is no remote, and refuses nothing
         gone = answer.status_code == httpx.codes.CONFLICT
-        told = _json(self.url, answer) if gone else self._heard(answer)
+        told = json_of(self.url, answer) if gone else heard(self.url, answer)
         told = told if isinstance(told, dict) else {}
         number = told.get("id")
         if not is_number(number):
@@ -188,7 +185,7 @@ class Remote:
         return answer
 
     def _ask(self, method: str, path: str, key: str, **rest: Any) -> Mapping[str, Any]:
-        told = self._heard(self._send(method, path, key, **rest))
+        told = heard(self.url, self._send(method, path, key, **rest))
         if not isinstance(told, dict):
             raise RemoteFailedError(f"{self.url} answered {path} with something else")
         return told
@@ -196,13 +193,17 @@ class Remote:
     def _send(self, method: str, path: str, key: str, **rest: Any) -> httpx.Response:
         if self._client.is_closed:
             raise RemoteUnreachableError(f"{self.url} is asked no more: the engine was stopped")
-        headers = {"Authorization": f"Bearer {key}", **rest.pop("headers", {})}
+        bearer = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {**bearer, **rest.pop("headers", {})}
         try:
             return self._client.request(method, path, headers=headers, **rest)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise RemoteUnreachableError(f"{self.url} cannot be reached ({error})") from error
-        except (httpx.LocalProtocolError, UnicodeEncodeError) as error:
-            raise RemoteDeniedError(f"the key for {self.url} cannot be sent ({error})") from error
+        except (httpx.LocalProtocolError, UnicodeEncodeError):  # they quote what they refuse
+            raise RemoteDeniedError(
+                f"the key for {self.url} cannot be sent: a key is one line of printable ASCII, "
+                "correct it where it is kept"
+            ) from None
         except TooLongError as error:
             raise RemoteTooLongError(f"{self.url} answered {method} {path}: {error}") from error
         except httpx.HTTPError as error:
@@ -213,38 +214,7 @@ class Remote:
     def _found(self, answer: httpx.Response, key: str) -> bool:
         """Tell whether the remote has what it was asked for, if it is the remote that answers."""
         if answer.status_code != httpx.codes.NOT_FOUND:
-            self._heard(answer)
+            heard(self.url, answer)
             return True
         self.check_auth(key)
         return False
-
-    def _heard(self, answer: httpx.Response) -> Any:
-        """Return what the remote says, None where it says nothing but success; raises the rest."""
-        status = answer.status_code
-        if httpx.codes.is_success(status):
-            return _json(self.url, answer) if answer.content else None
-        said = f"{self.url} answered {status}: {_said(answer)}"
-        if status < httpx.codes.BAD_REQUEST:
-            raise RemoteStrangeError(f"{said}; that is no answer of a remote: look at its address")
-        if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            raise RemoteDeniedError(said)
-        if status in _NOT_NOW:
-            busy = status == httpx.codes.TOO_MANY_REQUESTS
-            raise (RemoteBusyError if busy else RemoteUnreachableError)(said)
-        if status < httpx.codes.INTERNAL_SERVER_ERROR:
-            raise RemoteRefusedError(said)
-        raise RemoteFailedError(said)
-
-
-def _json(url: str, answer: httpx.Response) -> Any:
-    try:
-        return loaded(answer.content)
-    except (ValueError, RecursionError) as error:
-        raise RemoteStrangeError(
-            f"{url} answered {answer.status_code} with no JSON ({error}): {_said(answer)}"
-        ) from error
-
-
-def _said(answer: httpx.Response) -> str:
-    """Return how an answer begins, whatever it says it is."""
-    return " ".join(answer.content[:_SAID_BYTES].decode(errors="replace").split())
