@@ -139,7 +139,8 @@ def test_no_other_tool_waits_for_a_remote_that_does_not_answer(
         kept = await ok(client, "memory_store", content="gone at once")
         assert await ok(client, "memory_delete", id=kept["id"]) == {"deleted": True}
         await ok(client, "add_drawer", content="a drawer")
-        assert (await ok(client, "status"))["memories"] == 21
+        told = await ok(client, "status")
+        assert (told["memories"], told["sync"]) == (21, {"state": "not begun", "reason": ""})
         there.remote.expect_holding()
         there.remote.heal()
 
@@ -242,6 +243,9 @@ def test_a_key_that_is_corrected_is_used_without_a_restart(
         )
         assert "key" in told["note"]
         assert there.there() == []
+        sync = (await ok(client, "status"))["sync"]
+        assert sync["state"] == "local only"
+        assert "answered 401" in sync["reason"]
         await anyio.to_thread.run_sync(key.write_text, "right")
         await until(lambda: there.there() == [7])
         assert (await ok(client, "memory_count"))["remote"] == 1

@@ -431,6 +431,53 @@ def test_a_list_that_leads_nowhere_is_a_failure_and_makes_no_orphans(
     assert engine.memory_count()["pending"] == 0
 
 
+def test_while_a_row_cannot_be_read_nothing_is_said_to_be_in_sync(
+    there: OddRemote, store: LocalStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = SyncEngine(store, there.url, key="right")
+    for n in range(3):
+        store.store(f"kept {n}")
+    assert engine.sync().problems == ()
+    with odd_remote(tmp_path / "other") as other:
+        now = SyncEngine(store, other.url, key="right")
+        other.odd = other.page(row(id="7", content="5"))
+        (problem,) = now.sync().problems
+        other.odd = None
+        assert now.standing() == ("behind", problem)
+        assert now.sync(full=False).problems == ()
+        assert now.standing() == ("behind", problem)
+        assert (now.status().state, now.status().reason) == ("behind", problem)
+        assert now.sync(full=True).problems == ()
+        assert now.standing() == ("in sync", "")
+        assert len(other.there()) == 3
+        assert caplog.messages == [
+            f"sync with {other.url}: {problem}",
+            f"sync with {other.url}: nothing is wrong any more",
+        ]
+        now.stop()
+    engine.stop()
+
+
+def test_what_goes_wrong_is_logged_when_it_changes(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(2):
+        store.store(f"kept {n}")
+    for status in (422, 422, 500):
+        there.odd = lambda request, status=status: (  # type: ignore[misc]
+            request.method == "POST" and request.answer(status, b"no")
+        )
+        assert len(engine.sync().problems) == 2
+    there.odd = None
+    for _ in range(2):
+        assert engine.sync().problems == ()
+    assert caplog.messages == [
+        f"sync with {there.url}: {there.url} answered 422: no (and 1 more)",
+        f"sync with {there.url}: {there.url} answered 500: no (and 1 more)",
+        f"sync with {there.url}: nothing is wrong any more",
+    ]
+
+
 # A list that is a log -----------------------------------------------------------------------------
 
 

@@ -105,6 +105,14 @@ class Memories:
         """Return how many memories this palace has, without making a file for them."""
         return self.store.count() if (self._palace / FILE).exists() else 0
 
+    def syncing(self) -> dict[str, str] | None:
+        """Return how memories and the remote stand, and why, at once; None without a remote."""
+        engine = self._engine
+        if engine is None:
+            return None
+        state, reason = engine.standing()
+        return {"state": state, "reason": reason}
+
     def close(self) -> None:
         """Stop the engine and close the store; what is used again is opened again."""
         with self._opening:

@@ -63,7 +63,8 @@ class PalaceServer(MCPServer[Any]):
     def status(self) -> dict[str, Any]:
         """Tell which palace this is, how much it holds, what runs here and what is installed.
 
-        `reloads` is how often this server has opened the index anew for what others had written.
+        `reloads` is how often this server has opened the index anew for what others had written,
+        `sync` how the memories and their remote stand, and why; null without a remote.
         """
         found = self._gate.look()
         stale = any(each.stale for each in found)
@@ -77,13 +78,15 @@ class PalaceServer(MCPServer[Any]):
             "stale": stale,
             "action_required": ACTION if stale else None,
         }
-        for what, count in (
-            ("drawers", self.memory.drawers.count),
-            ("triples", self.memory.triple_count),
-            ("memories", self.memory.memories.count_here),
-        ):
+        looks: dict[str, Callable[[], Any]] = {
+            "drawers": self.memory.drawers.count,
+            "triples": self.memory.triple_count,
+            "memories": self.memory.memories.count_here,
+            "sync": self.memory.memories.syncing,
+        }
+        for what, look in looks.items():
             try:
-                told[what] = count()
+                told[what] = look()
             except Exception as error:  # noqa: BLE001  (told; the versions are told in any case)
                 told[what], told[f"{what}_refused"] = None, f"{type(error).__name__}: {error}"
         return told

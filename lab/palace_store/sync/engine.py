@@ -7,8 +7,8 @@
 * `key` may be a function, so that a corrected key is found where it is kept.
 * `recall` answers within `recall_timeout_s`; no other call of the store ever waits for the remote.
 * `sync`, `pull` and `push` do one round now, in the calling thread, one at a time. What goes wrong
-  is data (`Round.problems`), never an exception; what nobody foresaw is in the log as well, and the
-  thread goes on.
+  is data (`Round.problems`), never an exception; it is in the log as well when it changes, and what
+  nobody foresaw with its traceback; the thread goes on.
 * Processes that share a file may each have an engine: what is told twice is told under one key.
 """
 
@@ -26,7 +26,7 @@ from palace_store.local.store import LocalStore
 from palace_store.sync import ledger
 from palace_store.sync.recall import RECALL_TIMEOUT_S, Bounded, Gone, Recall, together
 from palace_store.sync.remote import Remote, RemoteDeniedError, RemoteError
-from palace_store.sync.report import Parked, Round, State, Status
+from palace_store.sync.report import Parked, Round, State, Status, state_of
 from palace_store.sync.rounds import RESYNC_S, Rounds
 from palace_store.sync.rows import Row
 from palace_store.sync.shown import Shown
@@ -80,6 +80,7 @@ class SyncEngine:
             resync_s=RESYNC_S * time_scale,
             rng=random.Random(seed),  # noqa: S311  (a pause, no secret)
         )
+        self._logged: frozenset[str] = frozenset()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -164,21 +165,17 @@ class SyncEngine:
     def status(self) -> Status:
         """Return how things stand; asks the remote for its count, within the bound of a recall."""
         counts = self.memory_count()
-        pending = counts["pending"] or 0
-        parked = self.parked()
-        last = self._rounds.last or Round()
-        state: State = "in sync"
-        if last.denied:
-            state = "local only"
-        elif self._rounds.last is None:
-            state = "not begun"
-        elif last.away:
-            state = "unreachable"
-        elif last.problems or pending or parked:
-            state = "behind"
-        reason = last.problems[0] if last.problems else ""
-        local = counts["local"] or 0
-        return Status(state, reason, local, counts["remote"], pending, parked)
+        state, reason = self.standing()
+        local, pending = counts["local"] or 0, counts["pending"] or 0
+        return Status(state, reason, local, counts["remote"], pending, self.parked())
+
+    def standing(self) -> tuple[State, str]:
+        """Return state and reason as `status` has them, at once: the remote is not asked."""
+        connection, problems = self._store.connection, self._rounds.problems
+        if not problems and (orphans := ledger.orphans(connection)):
+            problems = (f"{orphans} memories wait for a whole list of {self._remote.url}",)
+        alike = not (problems or ledger.pending(connection) or ledger.parked(connection))
+        return state_of(self._rounds.last, alike=alike), problems[0] if problems else ""
 
     def parked(self) -> tuple[Parked, ...]:
         """Return every operation that was given up, and why."""
@@ -204,12 +201,23 @@ class SyncEngine:
     def _done(self, work: Callable[[], Round]) -> Round:
         """Return what a round did; one that ends in an exception is one that had a problem."""
         try:
-            return work()
+            done = work()
         except Exception as error:  # noqa: BLE001  (it is told: by the round, and in the log)
             _LOG.exception("a round with %s ended", self._remote.url)
             said = f"a round with {self._remote.url} ended by {type(error).__name__}: {error}"
-            self._rounds.last = Round(problems=(said,))
-            return self._rounds.last
+            done = self._rounds.last = Round(problems=(said,))
+        self._log()
+        return done
+
+    def _log(self) -> None:
+        """Tell in the log what is wrong, and that nothing is any more, once each."""
+        problems = self._rounds.problems
+        before, self._logged = self._logged, frozenset(problems)
+        if self._logged == before:
+            return
+        said = problems[0] if problems else "nothing is wrong any more"
+        more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+        _LOG.warning("sync with %s: %s%s", self._remote.url, said, more)
 
     def _close_own(self) -> None:
         if self._connection is not None and self._connection is not self._store.connection:

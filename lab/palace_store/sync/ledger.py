@@ -183,6 +183,12 @@ def pending(connection: LocalConnection) -> int:
     return int(connection.read(f"SELECT count(*) FROM memories WHERE {_PENDING}")[0][0])  # noqa: S608
 
 
+def orphans(connection: LocalConnection) -> int:
+    """Return how many memories only this machine has, with nobody to be told of them."""
+    query = "NOT deleted AND pending IS NULL AND remote_id IS NULL"
+    return int(connection.read(f"SELECT count(*) FROM memories WHERE {query}")[0][0])  # noqa: S608
+
+
 def _values(operation: Operation) -> tuple[str, int]:
     return operation.memory.id, operation.incarnation
 

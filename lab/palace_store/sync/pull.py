@@ -104,7 +104,7 @@ class Puller:
                 raise ExchangedError
             pulled += self._end(known, seen, after, strict=strict)
             self._compare(known, seen.there, whole=not more and not problems)
-        return Round(pulled=pulled, problems=tuple(problems))
+        return Round(pulled=pulled, problems=tuple(problems), compared=full)
 
     def _apply(self, known: Known, rows: Sequence[Row], cursor: int | None, *, strict: bool) -> int:
         dedup = self.fixes.has("sync_dedup")

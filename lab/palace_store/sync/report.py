@@ -23,7 +23,8 @@ class Parked:
 class Round:
     """What one round did; `problems` are sentences, none if all went well.
 
-    `denied` says that the remote refused the key, `away` that it did not answer anything.
+    `denied` says that the remote refused the key, `away` that it did not answer anything,
+    `compared` that everything was compared, as far as it could be read.
     """
 
     pulled: int = 0
@@ -31,6 +32,7 @@ class Round:
     problems: tuple[str, ...] = ()
     denied: bool = False
     away: bool = False
+    compared: bool = False
 
     def __add__(self, other: Round) -> Round:
         return Round(
@@ -39,6 +41,7 @@ class Round:
             (*self.problems, *other.problems),
             self.denied or other.denied,
             self.away or other.away,
+            self.compared or other.compared,
         )
 
 
@@ -46,8 +49,9 @@ class Round:
 class Status:
     """How things stand. `remote` is the remote's own count, None where it did not say.
 
-    "local only" is a key that the remote refuses, "behind" an operation that failed and will be
-    tried again; `reason` is the sentence of the last round's first problem.
+    "local only" is a key that the remote refuses, "behind" whatever else is not alike yet: an
+    operation that is to be told or was given up, a row that could not be read, memories that wait
+    for a list without such rows. `reason` is the sentence of the first problem there is.
     """
 
     state: State
@@ -56,3 +60,14 @@ class Status:
     remote: int | None
     pending: int
     parked: tuple[Parked, ...]
+
+
+def state_of(last: Round | None, *, alike: bool) -> State:
+    """Return the state after a last round; `alike` says that nothing is left to be done."""
+    if last is None:
+        return "not begun"
+    if last.denied:
+        return "local only"
+    if last.away:
+        return "unreachable"
+    return "in sync" if alike else "behind"

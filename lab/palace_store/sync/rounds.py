@@ -27,6 +27,8 @@ from palace_store.sync.report import Round
 
 RESYNC_S = 600.0  # S4's fix: about every 10 minutes
 _ABOUT = (0.9, 1.1)
+#: So many rows that could not be read are remembered with their sentences.
+_UNREAD_MAX = 100
 
 
 class Rounds:
@@ -52,11 +54,18 @@ class Rounds:
         self._resync_at_s = 0.0  # on the monotonic clock: the first round compares everything
         self._turn = threading.Lock()
         self._turns = Turns()
+        self._unread: tuple[str, ...] = ()  # since everything was compared
 
     @property
     def denied(self) -> bool:
         """Tell whether the remote refused the key the last time."""
         return self.last is not None and self.last.denied
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return what is wrong: in the last round, and with rows that no round has read since."""
+        last = () if self.last is None else self.last.problems
+        return (*last, *(each for each in self._unread if each not in last))
 
     def both(self, *, full: bool | None) -> Round:
         """Pull and push; without `full` everything is compared when that is due."""
@@ -97,6 +106,8 @@ class Rounds:
     def _pull(self, *, full: bool) -> Round:
         def work() -> Round:
             done = Puller(self._own(), self._remote, self._fixes).pull(self._key(), full=full)
+            before = () if done.compared else self._unread
+            self._unread = (*before, *done.problems)[:_UNREAD_MAX]
             if full:  # to its end
                 pause_s = self._resync_s * self._rng.uniform(*_ABOUT)
                 self._resync_at_s = time.monotonic() + pause_s
