@@ -345,11 +345,11 @@ def test_an_address_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
         {"id": "7", "deleted": True},
         {"id": True, "deleted": True},
         {"id": 0, "deleted": True},
-        {"id": 1, "content": "a", "namespace": "d", "created": "c"},
-        {"id": 1, "content": "", "namespace": "d", "created": "c", "metadata": {}},
-        {"id": 1, "content": "a", "namespace": 7, "created": "c", "metadata": {}},
+        {"id": 1, "content": "a", "namespace": "d", "created": "2025-01-01"},
+        {"id": 1, "content": "", "namespace": "d", "created": "2025-01-01", "metadata": {}},
+        {"id": 1, "content": "a", "namespace": 7, "created": "2025-01-01", "metadata": {}},
         {"id": 1, "content": "a", "namespace": "d", "created": 7, "metadata": {}},
-        {"id": 1, "content": "a", "namespace": "d", "created": "c", "metadata": []},
+        {"id": 1, "content": "a", "namespace": "d", "created": "2025-01-01", "metadata": []},
     ],
 )
 def test_a_row_is_looked_at_before_it_is_believed(raw: object) -> None:

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.s4
 
 WAIT_S = 30.0
 HTTP = "http:" + "//"
-FINE = '{"id": 1, "namespace": "a", "content": "x1", "metadata": {}, "created": "t"}'
-LAST = '{"id": 3, "namespace": "a", "content": "x3", "metadata": {}, "created": "t"}'
+FINE = '{"id": 1, "namespace": "a", "content": "x1", "metadata": {}, "created": "2025-01-01"}'
+LAST = '{"id": 3, "namespace": "a", "content": "x3", "metadata": {}, "created": "2025-01-01"}'
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def row(**parts: str) -> str:
         "namespace": '"a"',
         "content": '"x2"',
         "metadata": "{}",
-        "created": '"t"',
+        "created": '"2025-01-01"',
         **parts,
     }
     return "{" + ", ".join(f'"{name}": {value}' for name, value in told.items()) + "}"
@@ -75,7 +75,20 @@ def row(**parts: str) -> str:
         row(id=str(2**63)),
         row(id="0"),
         f'{{"id": {2**63}, "deleted": true}}',
-        row(created='"\\ud83d"'),
+        *(
+            row(created=created)
+            for created in (
+                *(
+                    '"\\ud83d"',
+                    '"yesterday"',
+                    '""',
+                    '"9999"',
+                    '"2025-02-30"',
+                    '"2025-01-01\\u0000"',
+                ),
+                *('"0001-01-01T00:00+09:00"', '"2025-01-01T24:00"', '"' + "2" * 100_000 + '"'),
+            )
+        ),
         row(metadata='{"e": "\\ud83d"}'),
         row(metadata='{"e": NaN}'),
         row(metadata='{"e": 1e999}'),
@@ -104,6 +117,24 @@ def test_a_row_that_cannot_be_kept_keeps_back_no_other(
     answer = engine.recall("x")
     assert answer.complete
     assert {memory.content for memory in answer.memories} == {"x1", "x3"}
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("2025-01-31T12:00:00+00:00", "2025-01-31T12:00:00+00:00"),
+        ("2025-01-31T12:00:00.5Z", "2025-01-31T12:00:00.500000+00:00"),
+        ("2025-01-31T12:00+09:30", "2025-01-31T02:30:00+00:00"),
+        ("2025-01-31 23:00:00-0200", "2025-02-01T01:00:00+00:00"),
+        ("2025-01-31", "2025-01-31T00:00:00+00:00"),
+    ],
+)
+def test_a_date_is_kept_as_one_of_ours_whatever_its_zone(
+    there: OddRemote, store: LocalStore, engine: SyncEngine, told: str, kept: str
+) -> None:
+    there.put("x", told)
+    assert engine.sync().problems == ()
+    assert [memory.created for memory in store.all()] == [kept]
 
 
 @pytest.mark.parametrize("number", [str(2**63), "1e3", "true", "null", '"7"', "-1", "[]"])

@@ -162,7 +162,7 @@ def test_what_a_remote_finds_by_other_means_comes_after_and_in_its_order(
 ) -> None:
     store.store("a red door")
     rows = [
-        {"id": n, "namespace": "default", "content": c, "metadata": {}, "created": "2020"}
+        {"id": n, "namespace": "default", "content": c, "metadata": {}, "created": "2020-01-01"}
         for n, c in ((1, "an entrance"), (2, "a gate"), (3, "the door"))
     ]
     there.odd = lambda request: request.path == "/recall" and request.answer(200, {"rows": rows})

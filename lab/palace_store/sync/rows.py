@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeGuard
 
 from palace_store.local.memory import Memory, content_of, id_of, metadata_text, namespace_of
@@ -22,6 +23,10 @@ _DEPTH_MAX = 300
 _TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _DIGITS_MAX = 4300  # from 3.11 on Python refuses longer ones, and with them all that is around
 _HISTORY_CHARACTERS_MAX = 200
+_DATE = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(\.\d{1,9})?)?(?:Z|([+-])(\d\d):?(\d\d))?",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,9 @@ def row_of(raw: Any) -> Row:
     if raw.get("deleted") is True:
         return Row(number, None)
     content, namespace = content_of(raw["content"]), namespace_of(raw["namespace"])
-    created, metadata = raw["created"], raw["metadata"]
-    if not isinstance(created, str) or not isinstance(metadata, dict):
-        raise TypeError("created is no text or metadata no object")
-    created.encode()  # a lone surrogate is no character
+    created, metadata = _created_of(raw["created"]), raw["metadata"]
+    if not isinstance(metadata, dict):
+        raise TypeError("metadata is no object")
     metadata_text(metadata)
     return Row(number, Memory(id_of(namespace, content), content, namespace, created, metadata))
 
@@ -99,6 +103,21 @@ def history_of(raw: Any) -> str:
     if not isinstance(raw, str) or len(raw) > _HISTORY_CHARACTERS_MAX:
         return ""
     return raw if raw.isascii() and raw.isprintable() and '"' not in raw else ""
+
+
+def _created_of(raw: Any) -> str:
+    """Return a date in ISO form as one of ours: UTC, so that dates compare as texts do."""
+    parts = _DATE.fullmatch(raw) if isinstance(raw, str) else None
+    if parts is None:
+        raise ValueError("created is no date such as 2025-01-31T12:00:00+00:00")
+    day, time, seconds, fraction, sign, hours, minutes = parts.groups()
+    told = datetime.fromisoformat(f"{day}T{time or '00:00'}{seconds or ':00'}+00:00")
+    told += timedelta(seconds=float(fraction or 0))
+    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    try:
+        return (told + offset if sign == "-" else told - offset).isoformat()
+    except OverflowError as error:
+        raise ValueError(f"created is no date: {error}") from error
 
 
 def _shown(raw: Any) -> str:
