@@ -169,6 +169,25 @@ def test_what_a_remote_finds_by_other_means_comes_after_and_in_its_order(
     assert shown(engine.recall("door")) == ["a red door", "the door", "an entrance", "a gate"]
 
 
+def test_a_recall_of_one_namespace_shows_no_other_whatever_the_remote_sends(
+    there: OddRemote, store: LocalStore, engine: SyncEngine
+) -> None:
+    store.store("report of here", namespace="work")
+    rows = [
+        {
+            "id": n,
+            "namespace": at,
+            "content": f"report {n}",
+            "metadata": {},
+            "created": "2020-01-01",
+        }
+        for n, at in enumerate(("private", "work", "works"), 1)
+    ]
+    there.odd = lambda request: request.path == "/recall" and request.answer(200, {"rows": rows})
+    assert shown(engine.recall("report", namespace="work")) == ["report of here", "report 2"]
+    assert len(shown(engine.recall("report"))) == 4
+
+
 def test_what_was_shown_can_be_deleted_before_it_was_pulled(
     there: OddRemote, store: LocalStore, engine: SyncEngine
 ) -> None:

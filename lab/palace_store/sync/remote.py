@@ -146,7 +146,7 @@ class Remote:
     def recall(
         self, query: str, namespace: str | None, limit: int, key: str, *, patient: bool = False
     ) -> list[Row]:
-        """Return what the remote finds; a malformed row is passed over.
+        """Return what the remote finds; a row that is malformed, or elsewhere, is passed over.
 
         With `patient` it waits for the answer for as long as that takes.
         """
@@ -156,7 +156,7 @@ class Remote:
         if not isinstance(raws, list):
             raise RemoteFailedError(f"{self.url} answered /recall with something else")
         rows, _ = rows_of(raws)
-        return rows
+        return [row for row in rows if row.memory and namespace in (None, row.memory.namespace)]
 
     def count(self, key: str) -> int:
         """Return how many memories the remote has."""
