@@ -413,6 +413,7 @@ def test_a_server_that_is_started_with_another_remote_keeps_and_tells_everything
         (("--remote", "http:" + "//a..b"), "no address of a remote"),
         (("--remote", "http://localhost:99999"), "no address of a remote"),
         (("--remote", "http:" + "//me:secret@localhost:8000"), "names a user or a password"),
+        (("--remote", "http:" + "//localhost:8000/?secret=1"), "has a query or a fragment"),
         (("--remote", "nowhere"), "nowhere"),
         (("--remote", "ftp://example.org"), "ftp"),
         (("--remote-key-file", "/nowhere/key"), "--remote"),

@@ -293,6 +293,8 @@ def test_an_engine_that_was_stopped_says_so(
     engine.stop()
     assert "stopped" in engine.sync().problems[0]
     assert "stopped" in engine.recall("a").note
+    with pytest.raises(PalaceInputError, match="was stopped: make a new"):
+        engine.start()
     assert "Traceback" not in caplog.text
 
 
@@ -617,6 +619,13 @@ def test_words_that_are_twice_in_the_log_of_another_remote_are_deleted_twice(
 def test_an_address_no_request_can_go_to_is_refused(store: LocalStore, host: str) -> None:
     with pytest.raises(PalaceInputError, match="is no address"):
         SyncEngine(store, f"{HTTP}{host}", key="right")
+
+
+@pytest.mark.parametrize("more", ["?tenant=topsecret", "/a?", "/#b", "/a#"])
+def test_an_address_nothing_can_be_put_behind_is_refused(store: LocalStore, more: str) -> None:
+    with pytest.raises(PalaceInputError, match="localhost has a query or a fragment") as refused:
+        SyncEngine(store, f"{HTTP}localhost{more}", key="right")
+    assert "topsecret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid:80", "[fe80::1%25nowhere]:9"])

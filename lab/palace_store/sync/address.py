@@ -26,4 +26,9 @@ def address_of(url: str) -> str:
             f"the address of the remote at {parsed.host} names a user or a password: leave them "
             "out, the key is read from its own file"
         )
+    if "?" in url or "#" in url:  # what is asked for is put behind it
+        raise PalaceInputError(
+            f"the address of the remote at {parsed.host} has a query or a fragment: leave out what "
+            "begins with ? or #, such an address ends with a host or a path"
+        )
     return url.rstrip("/")

@@ -87,9 +87,15 @@ class SyncEngine:
     # -- rounds ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to sync in a thread of its own; the first round compares everything."""
+        """Begin to sync in a thread of its own; the first round compares everything.
+
+        Raises `PalaceInputError` once the engine was stopped.
+        """
+        if self._stop.is_set():
+            raise PalaceInputError(
+                f"this engine for {self._remote.url} was stopped: make a new SyncEngine"
+            )
         if self._thread is None:
-            self._stop.clear()
             self._thread = threading.Thread(target=self._run, name="palace-sync", daemon=True)
             self._thread.start()
 
