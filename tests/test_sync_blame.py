@@ -97,6 +97,20 @@ def test_a_remote_that_asks_to_be_asked_less_is_asked_no_more_in_that_round(here
     assert a.engine.parked() == ()
 
 
+def test_who_failed_least_comes_first(here: World) -> None:
+    """In a round that asks one operation only, that is not the one that fails again and again."""
+    a = here.machine("a")
+    here.remote.answer(first=1, status=500)
+    remember(a, 1)
+    assert a.engine.push().problems
+    here.remote.answer(first=1, count=2, status=429)
+    remember(a, 2)
+    assert a.engine.push().away
+    with here.remote._own().transaction() as db:
+        asked = db.execute("SELECT * FROM refusals ORDER BY rowid").fetchall()
+    assert asked == [(words_of(1), 500), (words_of(2), 429)]
+
+
 @STATUSES
 def test_while_nothing_at_all_is_taken_nothing_counts(here: World, status: int) -> None:
     """A key that may only read, a database that is full: the light check knows nothing of that."""

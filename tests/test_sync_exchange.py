@@ -110,6 +110,23 @@ def test_what_was_deleted_is_not_sent_to_another_remote(here: World) -> None:
     assert here.read()["machines"]["a"]["pending"] == []
 
 
+def test_words_that_came_again_at_one_remote_come_the_first_time_at_another(here: World) -> None:
+    """Two machines that store the same there share one memory, whatever was before."""
+    a, other = here.machine("a"), here.machine("other")
+    remember(a, 1)
+    settle(a)
+    forget(a, 1)
+    settle(a)
+    remember(a, 1)
+    settle(a)
+    remember(a, 1)  # to be told, also where no list comes through
+    here.exchange()
+    remember(other, 1)
+    for machine in (a, other):
+        assert machine.engine.push().pushed == 1
+    assert here.there() == [1]
+
+
 def test_what_was_parked_at_one_remote_is_tried_at_another(here: World) -> None:
     a = here.machine("a")
     here.remote.answer(first=1, status=422)
