@@ -482,13 +482,35 @@ def test_while_a_row_cannot_be_read_nothing_is_said_to_be_in_sync(
         assert (now.status().state, now.status().reason) == ("behind", problem)
         assert now.sync(full=True).problems == ()
         assert now.standing() == ("in sync", "")
-        assert len(other.there()) == 3
         assert caplog.messages == [
             f"sync with {other.url}: {problem}",
             f"sync with {other.url}: nothing is wrong any more",
         ]
         now.stop()
     engine.stop()
+
+
+def test_a_malformed_row_of_another_remote_keeps_back_only_its_own_words(
+    store: LocalStore, engine: SyncEngine, tmp_path: Path
+) -> None:
+    for n in range(3):
+        store.store(f"kept {n}")
+    assert engine.sync().problems == ()
+    with odd_remote(tmp_path / "other") as other:
+        other.put("kept 1")
+        now = SyncEngine(store, other.url, key="right")
+        its_own = row(id="1", namespace='"default"', content='"kept 1"', metadata="5")
+        other.odd = other.page(row(id="7", content="5"), its_own)
+        assert len(now.sync().problems) == 2
+        assert other.there() == ["kept 0", "kept 1", "kept 2"]
+        assert now.standing()[0] == "behind"
+        for _ in range(2):  # what was told is not told again for a row that cannot be read
+            assert now.sync(full=True).pushed == 0
+        other.odd = None
+        assert now.sync(full=True).problems == ()
+        assert other.there() == ["kept 0", "kept 1", "kept 2"]
+        assert now.standing() == ("in sync", "")
+        now.stop()
 
 
 def test_what_goes_wrong_is_logged_when_it_changes(

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from palace_store.local.connection import LocalConnection
@@ -102,8 +102,12 @@ def recognise(known: Known, history: str, *, strict: bool) -> None:
         known.write(work)
 
 
-def adopt(known: Known, there: Mapping[int, str]) -> int:
-    """Let everything be pushed that the remote lacks, by the numbers and ids a full list had."""
+def adopt(known: Known, there: Mapping[int, str], *, unread: Collection[str] | None = None) -> int:
+    """Let everything be pushed that the remote lacks, by the numbers and ids a full list had.
+
+    Where the list had malformed rows, `unread` are the ids that can be read of them: then only what
+    never had a number there is pushed, without these.
+    """
 
     def work(db: sqlite3.Connection) -> int:
         rows = db.execute(
@@ -111,6 +115,8 @@ def adopt(known: Known, there: Mapping[int, str]) -> int:
         ).fetchall()
         orphans = 0
         for memory_id, number in rows:
+            if unread is not None and (number is not None or memory_id in unread):
+                continue
             if there.get(number) == memory_id or notes.promote(db, memory_id, there):
                 continue
             db.execute(

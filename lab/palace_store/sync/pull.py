@@ -9,8 +9,8 @@
   gave the numbers known here. One that is not is read again, from its beginning, by words alone.
 * A list may be a log, which has a number each time it changed: the last time counts. Words that are
   here without a number meet theirs at the end of the list, when it is known not to be deleted.
-* A malformed row is passed over and reported. While there is one nobody can tell what the remote
-  lacks, so nothing is pushed for it.
+* A malformed row is passed over and reported. Words that cannot be read are those of no memory, so
+  what is here without a number is pushed nevertheless; what has one may be that row, and waits.
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ _PAGES_MAX = 5000
 class _Seen:
     """What a full list has shown so far: which words are there and which numbers are gone by now.
 
-    `waiting` are rows of words that are here without a number; their content is not kept.
+    `waiting` are rows of words that are here without a number; their content is not kept. `unread`
+    are the ids of malformed rows, as far as their words can be read.
     """
 
     there: dict[int, str] = field(default_factory=dict)
     gone: dict[int, Row] = field(default_factory=dict)
     waiting: list[Row] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
 
     def live_of(self, rows: Sequence[Row]) -> list[Row]:
         """Take note of the next rows of the list; return those that are not deleted by these."""
@@ -92,6 +94,7 @@ class Puller:
             if page.malformed and not self.fixes.has("sync_rows"):
                 raise RemoteFailedError(page.malformed[0])
             problems += page.malformed
+            seen.unread.update(page.unread)
             if full:
                 pulled += self._add(known, seen, seen.live_of(page.rows), strict=strict)
             else:
@@ -103,7 +106,8 @@ class Puller:
             if strict and not more and after < before:
                 raise ExchangedError
             pulled += self._end(known, seen, after, strict=strict)
-            self._compare(known, seen.there, whole=not more and not problems)
+            if not more or not self.fixes.has("sync_tombstones"):
+                self._compare(known, seen, whole=not problems)
         return Round(pulled=pulled, problems=tuple(problems), compared=full)
 
     def _apply(self, known: Known, rows: Sequence[Row], cursor: int | None, *, strict: bool) -> int:
@@ -129,15 +133,14 @@ class Puller:
             pulled += self._apply(known, part, None, strict=strict)
         return pulled + self._apply(known, [], cursor, strict=strict)
 
-    def _compare(self, known: Known, there: dict[int, str], *, whole: bool) -> None:
+    def _compare(self, known: Known, seen: _Seen, *, whole: bool) -> None:
         if not self.fixes.has("sync_tombstones"):
-            intake.mirror(known, there)
-            return
-        if not whole:
+            intake.mirror(known, seen.there)
             return
         if self.fixes.has("sync_orphans"):
-            intake.adopt(known, there)
-        intake.complete(known)
+            intake.adopt(known, seen.there, unread=None if whole else seen.unread)
+        if whole:
+            intake.complete(known)
 
 
 def _note_begin(db: sqlite3.Connection) -> None:

@@ -139,9 +139,10 @@ class Remote:
                 f"{self.url} answered /changes after {after} with {str(following)[:20]} as the "
                 "next number: its list leads nowhere"
             )
-        rows, malformed = rows_of(raws)
+        rows, malformed, unread = rows_of(raws)
         told = tuple(f"a row of {self.url} {each}" for each in malformed)
-        return Page(tuple(rows), told, following, more, history_of(answer.get("history")))
+        history = history_of(answer.get("history"))
+        return Page(tuple(rows), told, following, more, history, tuple(unread))
 
     def recall(
         self, query: str, namespace: str | None, limit: int, key: str, *, patient: bool = False
@@ -155,7 +156,7 @@ class Remote:
         raws = self._ask("GET", "/recall", key, params=params, **how).get("rows")
         if not isinstance(raws, list):
             raise RemoteFailedError(f"{self.url} answered /recall with something else")
-        rows, _ = rows_of(raws)
+        rows, *_ = rows_of(raws)
         return [row for row in rows if row.memory and namespace in (None, row.memory.namespace)]
 
     def count(self, key: str) -> int:

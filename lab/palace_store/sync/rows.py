@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeGuard
@@ -41,6 +42,7 @@ class Row:
 class Page:
     """A part of what changed after a number; `next` is where the following part begins.
 
+    `unread` are the ids of memories whose rows are malformed, as far as their words can be read.
     `history` is another one once the numbers mean other memories, "" if the remote does not say.
     """
 
@@ -49,6 +51,7 @@ class Page:
     next: int
     more: bool
     history: str = ""
+    unread: tuple[str, ...] = ()
 
 
 class Stored(NamedTuple):
@@ -74,15 +77,17 @@ def row_of(raw: Any) -> Row:
     return Row(number, Memory(id_of(namespace, content), content, namespace, created, metadata))
 
 
-def rows_of(raws: Iterable[Any]) -> tuple[list[Row], list[str]]:
-    """Return the rows that are well formed, and a sentence for each other one."""
-    good, malformed = list[Row](), list[str]()
+def rows_of(raws: Iterable[Any]) -> tuple[list[Row], list[str], list[str]]:
+    """Return the rows that are well formed, a sentence for each other one, and `Page.unread`."""
+    good, malformed, unread = list[Row](), list[str](), list[str]()
     for raw in raws:
         try:
             good.append(row_of(raw))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             malformed.append(f"is malformed ({error!r}): {_shown(raw)}")
-    return good, malformed
+            with suppress(AttributeError, KeyError, TypeError, ValueError):
+                unread.append(id_of(namespace_of(raw["namespace"]), content_of(raw["content"])))
+    return good, malformed, unread
 
 
 def loaded(text: bytes) -> Any:
