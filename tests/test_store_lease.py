@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 
 import palace_store
 import palace_store.lease as lease_module
+import palace_store.state as state_module
 from palace_store.errors import LeaseLostError, LeaseTimeoutError, StaleLibraryError
 from palace_store.lease import Lease
 from palace_store.owner import Owner, boot_id
@@ -408,6 +410,28 @@ def test_what_is_written_is_read(
     write_state(palace, state, durable=durable)
     assert read_state(palace) == state
     assert [path.name for path in (palace / ".palace").iterdir()] == ["state.json"]
+
+
+def test_what_thousands_of_collections_need_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / ".palace").mkdir()
+    indexes = tuple(f"{uuid.UUID(int=number)} {number:016x}" for number in range(5000))
+    state = State(generation=7, chromadb="1.5.9", read_back=indexes, left=indexes)
+    write_state(tmp_path, state, durable=False)
+    assert read_state(tmp_path) == state
+
+
+def test_what_would_be_too_long_to_be_read_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_module, "_BYTES_MAX", 2000)
+    (tmp_path / ".palace").mkdir()
+    many = tuple(f"index {number}" for number in range(1000))
+    kept = State(generation=7, chromadb="1.5.9", retained=True, token=3)
+    kept = kept.changed(hold=Hold(Owner(1, 2, "boot"), 3, 9.0))
+    write_state(tmp_path, kept.changed(read_back=many, left=many), durable=False)
+    assert read_state(tmp_path) == kept  # the files are compared anew, and nothing is rebuilt
+    write_state(tmp_path, kept.changed(open_flush=many, left=many), durable=False)
+    assert read_state(tmp_path) == kept.changed(open_flush=(EVERYTHING,))
 
 
 GOOD = {

@@ -6,7 +6,7 @@ change is under way (S1: it outlives the death of the writer), and who holds the
 than one operation. It is read and written only by whoever holds the lock beside it.
 
 A file that cannot be read says that anything may have happened: every index is suspicious, no
-client is up to date, no hold is valid.
+client is up to date, no hold is valid. So nothing is written that would be too long to be read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from palace_store.owner import Owner
 
 DIRECTORY = ".palace"
 _FILE = "state.json"
-_BYTES_MAX = 64 * 1024
+#: Our choice: a bound for what is no state of ours. A collection takes some 115 bytes of it.
+_BYTES_MAX = 16 * 1024 * 1024
 _VERSION = re.compile(r"(\d+(\.\d+){1,3}[\w.+-]*)?")
 _T = TypeVar("_T")
 
@@ -122,7 +123,7 @@ def read_state(palace: Path) -> State:
     except FileNotFoundError:
         return State()
     try:
-        text = os.read(handle, _BYTES_MAX + 1)
+        text = os.read(handle, min(os.fstat(handle).st_size, _BYTES_MAX) + 1)
     finally:
         os.close(handle)
     try:
@@ -132,7 +133,7 @@ def read_state(palace: Path) -> State:
         return State(generation=now, token=now, open_flush=(EVERYTHING,))
 
 
-@lru_cache(maxsize=16)  # most reads find what the last one found
+@lru_cache(maxsize=4)  # most reads find what the last one found
 def _parsed(text: bytes) -> State:
     raw = json.loads(text)
     version = _typed(raw["chromadb"], str)
@@ -186,11 +187,18 @@ def _typed(value: Any, kind: type[_T]) -> _T:
 
 
 def write_state(palace: Path, state: State, *, durable: bool) -> None:
-    """Replace the shared state; `durable` also survives a loss of power."""
+    """Replace the shared state; `durable` also survives a loss of power.
+
+    Of one that is too long to be read again, what can be found out anew is left out.
+    """
+    text = _spelled(state)
+    if len(text) > _BYTES_MAX:
+        open_flush = (EVERYTHING,) if state.open_flush else ()
+        text = _spelled(state.changed(read_back=(), left=None, open_flush=open_flush))
     directory = palace / DIRECTORY
     temporary = directory / f"{_FILE}.{os.getpid()}.new"
     with temporary.open("wb") as out:
-        out.write(json.dumps(asdict(state), sort_keys=True).encode())
+        out.write(text)
         if durable:
             out.flush()
             os.fsync(out.fileno())
@@ -201,6 +209,10 @@ def write_state(palace: Path, state: State, *, durable: bool) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _spelled(state: State) -> bytes:
+    return json.dumps(asdict(state), sort_keys=True).encode()
 
 
 def sweep(palace: Path) -> None:
