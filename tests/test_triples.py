@@ -33,6 +33,10 @@ MOMENTS = DAYS | st.tuples(DAYS, st.integers(0, 23), st.sampled_from(["", "Z", "
 )
 
 
+#: What the clock of the stores says: some of these days lie ahead.
+NOW = "2024-03-20T12:00:00"
+
+
 def at(value: str) -> datetime:
     """Read a moment by the standard library, as the model's own idea of time."""
     when = datetime.fromisoformat(value.replace("Z", "+00:00"))
@@ -57,9 +61,12 @@ class GraphMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = TemporaryDirectory()
         self.palace = Path(self.folder.name)
-        self.stores = [TripleStore(self.palace, fixes=fixes) for fixes in (ALL, OFF)]
+        self.stores = [self.opened(fixes) for fixes in (ALL, OFF)]
         self.facts: list[Fact] = []
         self.keys: dict[str, int] = {}
+
+    def opened(self, fixes: Fixes) -> TripleStore:
+        return TripleStore(self.palace, fixes=fixes, clock=lambda: at(NOW))
 
     def teardown(self) -> None:
         for store in self.stores:
@@ -71,12 +78,20 @@ class GraphMachine(RuleBasedStateMachine):
         assert len(found) <= 1
         return found[0] + 1 if found else None
 
+    def told(self, fact: tuple[str, str, str], since: str | None) -> int:
+        """Return the id of a fact that is told; its beginning moves forward if it lies ahead."""
+        found = self.open_id(fact)
+        if found is None:
+            self.facts.append(Fact(fact, since))
+            return len(self.facts)
+        known = self.facts[found - 1]
+        if known.since is not None and at(known.since) > at(NOW):
+            known.since = min(since, known.since, key=at) if since is not None else None
+        return found
+
     @rule(which=st.integers(0, 1), s=NAMES, o=NAMES, since=st.none() | MOMENTS)
     def add(self, which: int, s: str, o: str, since: str | None) -> None:
-        expected = self.open_id((s, "p", o))
-        if expected is None:
-            self.facts.append(Fact((s, "p", o), since))
-            expected = len(self.facts)
+        expected = self.told((s, "p", o), since)
         assert self.stores[which].add(s, "p", o, valid_from=since) == expected
 
     @rule(which=st.integers(0, 1), s=NAMES, o=NAMES, key=st.sampled_from("xyz"))
@@ -87,36 +102,31 @@ class GraphMachine(RuleBasedStateMachine):
             with pytest.raises(BadTripleError, match="names another triple"):
                 self.stores[which].add(*fact, key=key)
             return
-        expected = named or self.open_id(fact)
-        if expected is None:
-            self.facts.append(Fact(fact, None))
-            expected = len(self.facts)
+        expected = named or self.told(fact, None)
         self.keys[key] = expected
         assert self.stores[which].add(*fact, key=key) == expected
 
     @rule(which=st.integers(0, 1), rows=st.lists(st.tuples(NAMES, st.just("p"), NAMES), max_size=4))
     def add_many(self, which: int, rows: list[tuple[str, str, str]]) -> None:
-        expected = []
-        for row in rows:
-            found = self.open_id(row)
-            if found is None:
-                self.facts.append(Fact(row, None))
-                found = len(self.facts)
-            expected.append(found)
+        expected = [self.told(row, None) for row in rows]
         assert self.stores[which].add_many(iter(rows)) == expected
 
-    @rule(which=st.integers(0, 1), s=NAMES, o=NAMES, ended=MOMENTS)
-    def invalidate(self, which: int, s: str, o: str, ended: str) -> None:
+    @rule(which=st.integers(0, 1), s=NAMES, o=NAMES, ended=st.none() | MOMENTS)
+    def invalidate(self, which: int, s: str, o: str, ended: str | None) -> None:
+        if ended is not None and at(ended) > at(NOW):
+            with pytest.raises(BadDateError, match="lies ahead"):
+                self.stores[which].invalidate(s, "p", o, ended=ended)
+            return
         found = self.open_id((s, "p", o))
         if found is None:
             assert self.stores[which].invalidate(s, "p", o, ended=ended) == 0
             return
         fact = self.facts[found - 1]
-        if fact.since is not None and at(ended) < at(fact.since):
+        if ended is not None and fact.since is not None and at(ended) < at(fact.since):
             with pytest.raises(BadDateError, match="cannot end at"):
                 self.stores[which].invalidate(s, "p", o, ended=ended)
             return
-        fact.ended = ended
+        fact.ended = ended or max(NOW, fact.since or NOW, key=at)
         assert self.stores[which].invalidate(s, "p", o, ended=ended) == 1
 
     @rule(
@@ -128,7 +138,7 @@ class GraphMachine(RuleBasedStateMachine):
     def query(
         self, which: int, entity: str, when: str | None, direction: Literal["in", "out", "both"]
     ) -> None:
-        expected = [
+        matching = [
             number
             for number, one in enumerate(self.facts, 1)
             if (
@@ -137,6 +147,8 @@ class GraphMachine(RuleBasedStateMachine):
             )
             and (when is None or one.holds(when))
         ]
+        first = {self.facts[number - 1].fact: number for number in reversed(matching)}
+        expected = matching if when is None else sorted(first.values())
         found = self.stores[which].query(entity, as_of=when, direction=direction)
         assert [triple.id for triple in found] == expected
 
@@ -144,7 +156,7 @@ class GraphMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1))
     def reopen(self, which: int) -> None:
         self.stores[which].close()
-        self.stores[which] = TripleStore(self.palace, fixes=ALL)
+        self.stores[which] = self.opened(ALL)
 
     @invariant()
     def both_agree(self) -> None:
@@ -153,7 +165,10 @@ class GraphMachine(RuleBasedStateMachine):
             assert [(t.subject, t.predicate, t.object) for t in rows] == [
                 one.fact for one in self.facts
             ]
-            assert [t.ended is None for t in rows] == [one.ended is None for one in self.facts]
+            dates = [(t.valid_from and at(t.valid_from), t.ended and at(t.ended)) for t in rows]
+            assert dates == [
+                (one.since and at(one.since), one.ended and at(one.ended)) for one in self.facts
+            ]
             assert store.count() == len(self.facts)
 
 
@@ -201,6 +216,53 @@ def test_a_fact_ends_by_the_clock(tmp_path: Path) -> None:
         assert store.invalidate("a", "p", "b") == 0
         assert store.all()[0].ended == "2024-05-06T07:00:00"
         assert store.add("a", "p", "b") == 2
+
+
+def today() -> datetime:
+    return datetime(2024, 5, 6, 9, 0, tzinfo=timezone.utc)
+
+
+def test_a_fact_ends_by_now_and_not_at_a_moment_that_lies_ahead(tmp_path: Path) -> None:
+    with TripleStore(tmp_path, clock=today) as store:
+        store.add("a", "p", "b")
+        with pytest.raises(BadDateError) as caught:
+            store.invalidate("a", "p", "b", ended="2024-05-06T09:00:01Z")
+        assert str(caught.value) == (
+            "ended: 2024-05-06T09:00:01 lies ahead, it is 2024-05-06T09:00:00 in UTC: leave "
+            "'ended' out to end the triple now, or end it when it has ended"
+        )
+        assert store.invalidate("a", "p", "b", ended="2024-05-06T09:00Z") == 1
+
+
+def test_a_fact_whose_beginning_lies_ahead_begins_earlier_when_it_is_told_so(
+    tmp_path: Path,
+) -> None:
+    with TripleStore(tmp_path, clock=today) as store:
+        assert store.add("a", "p", "b", valid_from="2999-01-01") == 1
+        assert store.add("a", "p", "b", valid_from="2999-06-01") == 1
+        assert store.all()[0].valid_from == "2999-01-01"
+        assert store.add("a", "p", "b") == 1
+        assert [triple.id for triple in store.query("a", as_of="2024-05-06")] == [1]
+        assert store.add("a", "p", "b", valid_from="2000-01-01") == 1
+        assert store.all() == [Triple(1, "a", "p", "b", None, None, None)]  # it holds: unchanged
+
+
+def test_a_fact_whose_beginning_lies_ahead_can_be_taken_back(tmp_path: Path) -> None:
+    with TripleStore(tmp_path, clock=today) as store:
+        store.add("a", "p", "b", valid_from="2999-01-01")
+        assert store.invalidate("a", "p", "b") == 1
+        assert store.query("a", as_of="2999-01-01") == []
+        assert store.invalidate("a", "p", "b") == 0
+
+
+def test_a_fact_is_shown_once_at_a_moment_however_often_it_was_told(tmp_path: Path) -> None:
+    with TripleStore(tmp_path, clock=today) as store:
+        store.add("a", "p", "b", valid_from="2020-01-01")
+        store.invalidate("a", "p", "b", ended="2023-01-01")
+        assert store.add("a", "p", "b") == 2
+        assert [triple.id for triple in store.query("a", as_of="2021-01-01")] == [1]
+        assert [triple.id for triple in store.query("a", as_of="2024-01-01")] == [2]
+        assert [triple.id for triple in store.query("a")] == [1, 2]
 
 
 WRITER = """

@@ -4,7 +4,10 @@
   every thread of the process that opened it, one call at a time; not across a fork.
 * Adding a fact that already holds returns its id and changes nothing; so does a `key` that was
   used before, even if its fact has ended since. So an add may be repeated when its outcome is
-  unknown.
+  unknown. Our choice: of a fact whose beginning lies ahead an earlier one is taken, so that what
+  is told to hold now does; and nothing ends at a moment that lies ahead, or it could not be told
+  what holds still. What lies ahead is by this machine's clock.
+* A fact that was told again after its end may hold twice at a moment; there it is shown once.
 * An add writes first and then reads, as S2's did; `invalidate` has to read first, which is where
   a deferred transaction fails at once when a peer wrote since, or is writing now.
 * Every `kg_*` fix can be switched off; what is left is what S2 reported: 10 s of busy_timeout,
@@ -57,6 +60,12 @@ _OPEN = (
     "SELECT id, valid_from FROM triples"
     " WHERE subject = ? AND predicate = ? AND object = ? AND ended IS NULL"
 )
+_ADD = (
+    "INSERT INTO triples (subject, predicate, object, valid_from, source) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (subject, predicate, object) WHERE ended IS NULL"
+    " DO UPDATE SET valid_from = excluded.valid_from WHERE triples.valid_from > ?"
+    " AND (excluded.valid_from IS NULL OR excluded.valid_from < triples.valid_from)"
+)
 _WHERE = {
     "out": "subject = :entity",
     "in": "object = :entity",
@@ -68,11 +77,11 @@ _WHERE = {
 class TripleStore:
     """The knowledge graph of one palace, opened (and made, if new) by its constructor.
 
-    `time_scale` multiplies every time-out, so that 60 s can be tested in 0.6 s. `clock` dates an
-    `invalidate` without `ended`. `seed` fixes the jitter of the pauses. `log_bytes_max` is what the
-    log may grow to before a write empties it first. For a lab that has to know
-    or to decide what happens in between, `on_locked` is called when a lock was met and will be
-    tried again, `on_read` between read and write of `invalidate`; neither may call the store.
+    `time_scale` multiplies every time-out, so that 60 s can be tested in 0.6 s. `clock` says what
+    is now. `seed` fixes the jitter of the pauses. `log_bytes_max` is what the log may grow to
+    before a write empties it first. For a lab that has to know or to decide what happens in
+    between, `on_locked` is called when a lock was met and will be tried again, `on_read` between
+    read and write of `invalidate`; neither may call the store.
 
     Raises `PalaceLockedError` where a peer does not let go, `KnowledgeError` for a file or
     folder that is no knowledge graph of ours.
@@ -118,7 +127,10 @@ class TripleStore:
         source: str | None = None,
         key: str | None = None,
     ) -> int:
-        """Add one fact and return its id; a fact that holds already keeps its id and its dates."""
+        """Add one fact and return its id; a fact that holds already keeps its id and its dates.
+
+        One whose beginning lies ahead keeps its id, and begins at `valid_from` if that is earlier.
+        """
         return self.add_many([NewTriple(subject, predicate, object_, valid_from, source, key)])[0]
 
     def add_many(self, triples: Iterable[NewTriple | tuple[str, str, str]]) -> list[int]:
@@ -128,17 +140,25 @@ class TripleStore:
         new = [NewTriple.of(triple) for triple in islice(triples, MANY_MAX + 1)]
         if len(new) > MANY_MAX:
             raise BadTripleError(f"more than {MANY_MAX} triples in one call: add them in parts")
-        return self._connection.write(lambda db: [_insert(db, one) for one in new])
+        now = stored(self._clock())
+        return self._connection.write(lambda db: [_insert(db, one, now) for one in new])
 
     def invalidate(
         self, subject: str, predicate: str, object_: str, *, ended: str | None = None
     ) -> int:
         """End the fact, by default now; return how many held and hold no longer (0 or 1).
 
-        Raises `BadDateError` if the fact would end before it began.
+        Without `ended`, one whose beginning lies ahead ends where it begins, so it never holds.
+        Raises `BadDateError` if the fact would end before it began, or at a moment that lies ahead.
         """
         fact = (text("subject", subject), text("predicate", predicate), text("object", object_))
-        end = stored(self._clock()) if ended is None else moment("ended", ended)
+        now = stored(self._clock())
+        end = now if ended is None else moment("ended", ended)
+        if end > now:
+            raise BadDateError(
+                f"ended: {end} lies ahead, it is {now} in UTC: leave 'ended' out to end the triple "
+                "now, or end it when it has ended"
+            )
 
         def work(db: sqlite3.Connection) -> int:
             row = db.execute(_OPEN, fact).fetchone()
@@ -146,11 +166,14 @@ class TripleStore:
                 self.on_read()
             if row is None:
                 return 0
-            if row[1] is not None and end < row[1]:
+            begins = row[1] or end
+            if ended is not None and end < begins:
                 raise BadDateError(
-                    f"the triple begins at {row[1]} and cannot end at {end}: pass a later 'ended'"
+                    f"the triple begins at {begins} and cannot end at {end}: pass a later 'ended', "
+                    "or none"
                 )
-            return db.execute("UPDATE triples SET ended = ? WHERE id = ?", (end, row[0])).rowcount
+            values = (max(begins, end), row[0])
+            return db.execute("UPDATE triples SET ended = ? WHERE id = ?", values).rowcount
 
         return self._connection.write(work)
 
@@ -163,7 +186,8 @@ class TripleStore:
     ) -> list[Triple]:
         """Return the facts of which the entity is subject ("out"), object ("in") or either.
 
-        With `as_of` only those that held at that moment, else all, ended ones too; by id.
+        With `as_of` only those that held at that moment, each once, as it was told first; else all,
+        ended ones too. By id.
         """
         if not isinstance(direction, str) or direction not in _WHERE:
             raise BadTripleError(f"direction {direction!r} is unknown: pass 'in', 'out' or 'both'")
@@ -175,7 +199,13 @@ class TripleStore:
                 " AND (valid_from IS NULL OR valid_from <= :at) AND (ended IS NULL OR :at < ended)"
             )
         rows = self._connection.read(f"{_SELECT}{where} ORDER BY id", values)
-        return [Triple(*row) for row in rows]
+        found = [Triple(*row) for row in rows]
+        if as_of is None:
+            return found
+        once: dict[tuple[str, str, str], Triple] = {}
+        for each in found:
+            once.setdefault((each.subject, each.predicate, each.object), each)
+        return list(once.values())
 
     def all(self) -> list[Triple]:
         """Return every fact ever told, ended ones too, by id."""
@@ -200,7 +230,7 @@ class TripleStore:
         self.close()
 
 
-def _insert(db: sqlite3.Connection, new: NewTriple) -> int:
+def _insert(db: sqlite3.Connection, new: NewTriple, now: str) -> int:
     fact = (new.subject, new.predicate, new.object_)
     if new.key is not None:
         claim = "INSERT INTO keys (key, triple) VALUES (?, 0) ON CONFLICT DO NOTHING"
@@ -213,11 +243,7 @@ def _insert(db: sqlite3.Connection, new: NewTriple) -> int:
             if known[:3] != fact:
                 raise BadTripleError(f"this key names another triple, {known[3]}: use a new key")
             return int(known[3])
-    db.execute(
-        "INSERT INTO triples (subject, predicate, object, valid_from, source)"
-        " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (*fact, new.valid_from, new.source),
-    )
+    db.execute(_ADD, (*fact, new.valid_from, new.source, now))
     triple_id = int(db.execute(_OPEN, fact).fetchone()[0])
     db.execute("UPDATE keys SET triple = ? WHERE key = ?", (triple_id, new.key))
     return triple_id

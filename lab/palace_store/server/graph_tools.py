@@ -28,6 +28,7 @@ class GraphTools:
     ) -> dict[str, Any]:
         """Add a fact, from a date on if one is given; one that holds already keeps its id.
 
+        The date may lie ahead; told again with an earlier one, or none, the fact begins then.
         With a `key` of your own the call can be repeated safely when its outcome is unknown.
         """
         return {
@@ -43,7 +44,10 @@ class GraphTools:
         object: str,  # noqa: A002  (the argument's name on the wire)
         ended: str | None = None,
     ) -> dict[str, Any]:
-        """End a fact, now or at a date; `ended` in the answer is how many facts that were."""
+        """End a fact, now or at a date that has come; `ended` in the answer is how many that were.
+
+        A date that lies ahead is refused. A fact that is to begin later is taken back without one.
+        """
         count = self._memory.triples.invalidate(subject, predicate, object, ended=ended)
         return {"ended": count}
 
@@ -53,6 +57,6 @@ class GraphTools:
         as_of: str | None = None,
         direction: Literal["in", "out", "both"] = "both",
     ) -> dict[str, Any]:
-        """Return the facts about an entity: all, or those that held at a date."""
+        """Return the facts about an entity: all, or those that held at a date, each once."""
         found = self._memory.triples.query(entity, as_of=as_of, direction=direction)
         return {"facts": [asdict(fact) for fact in found]}
