@@ -108,6 +108,51 @@ def test_files_that_are_none_of_ours_are_refused_and_left_alone(tmp_path: Path) 
         LocalStore(tmp_path)
 
 
+OLD = "memories (id, content, created)"
+LATER = "memories (id, content, created, namespace, metadata, remote_id)"
+
+
+@pytest.mark.parametrize(
+    ("version", "statements", "why"),
+    [
+        (-1, [], "there is no schema -1"),
+        (0, ["CREATE TABLE sync (x)"], "it has a table sync and no schema"),
+        (2, ["CREATE TABLE t (x)"], "it has schema 2 and no table memories"),
+        (3, ["CREATE TABLE t (x)"], "it has schema 3 and no table memories"),
+        (3, [f"CREATE TABLE {OLD}"], "it has schema 3 and no table sync"),
+        (3, [f"CREATE TABLE {OLD}", "CREATE TABLE sync (name, value)"], "its table memories has"),
+        (2, [f"CREATE TABLE {OLD}"], "its table memories has the columns content, created, id"),
+        (1, ["CREATE VIEW memories AS SELECT 1"], "it has schema 1 and no table memories"),
+        (1, [f"CREATE TABLE {OLD}", "INSERT INTO memories VALUES (7, x'ff', '2024')"],
+         "memory 7 is no text or has no date"),
+        (1, [f"CREATE TABLE {OLD}", "INSERT INTO memories VALUES (7, 'a', NULL)"],
+         "memory 7 is no text or has no date"),
+        (2, [f"CREATE TABLE {LATER}", "INSERT INTO memories VALUES (7, 'a', '', 'n', '', 1)"],
+         "the metadata of memory 7 is no JSON object"),
+        (2, [f"CREATE TABLE {LATER}", "INSERT INTO memories VALUES (7, 'a', '', 'n', '[]', 1)"],
+         "the metadata of memory 7 is no JSON object"),
+        (2, [f"CREATE TABLE {LATER}", "INSERT INTO memories VALUES (7, 'a', '', 'n', 5, 1)"],
+         "the metadata of memory 7 is no JSON object"),
+        (2, [f"CREATE TABLE {LATER}", "INSERT INTO memories VALUES (7, 'a', '', 'n', NULL, 1)"],
+         "the metadata of memory 7 is no JSON object"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("fixes", [Fixes.none(), ALL], ids=["off", "all"])
+def test_a_file_is_ours_only_with_number_tables_and_rows_of_one_schema(
+    tmp_path: Path, version: int, statements: list[str], why: str, fixes: Fixes
+) -> None:
+    path = tmp_path / "memories.sqlite3"
+    with closing(sqlite3.connect(path)) as db:
+        for statement in [*statements, f"PRAGMA user_version = {version}"]:
+            db.execute(statement)
+        db.commit()
+    before = path.read_bytes()
+    with pytest.raises(MemoryFileError, match=f"holds no memories of this library, {why}"):
+        LocalStore(tmp_path, fixes=fixes)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["memories.sqlite3"]
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_error_at_any_step_leaves_the_old_file(tmp_path: Path, version: int) -> None:
     """An exception, not a death: what was begun is undone, whichever statement it came before."""

@@ -72,6 +72,48 @@ def test_a_foreign_file_is_refused_and_not_changed(tmp_path: Path, table: str) -
     assert path.read_bytes() == before
     with pytest.raises(KnowledgeError):
         TripleStore(tmp_path, fixes=OFF)
+    assert path.read_bytes() == before
+
+
+OURS = "triples (id, subject, predicate, object, valid_from, ended, source)"
+KEYS = "keys (key, triple)"
+
+
+@pytest.mark.parametrize(
+    ("version", "tables", "why"),
+    [
+        (1, ["t (x)"], "it has schema 1 and no table triples"),
+        (1, [OURS], "it has schema 1 and no table keys"),
+        (1, [KEYS, "triples (subject, predicate, object)"], "its table triples has the columns"),
+        (1, [OURS, "keys (key)"], "its table keys has the columns key"),
+        (0, ["t (x)"], "it has a table t and no schema"),
+        (-1, [], "there is no schema -1"),
+        (-1, [OURS, KEYS], "there is no schema -1"),
+    ],
+)
+@pytest.mark.parametrize("fixes", [OFF, ALL], ids=["off", "all"])
+def test_a_file_is_ours_only_with_number_and_tables_of_one_schema(
+    tmp_path: Path, version: int, tables: list[str], why: str, fixes: Fixes
+) -> None:
+    with peer(tmp_path) as db:
+        for table in tables:
+            db.execute(f"CREATE TABLE {table}")
+        db.execute(f"PRAGMA user_version = {version}")
+    path = tmp_path / "knowledge.sqlite3"
+    before = path.read_bytes()
+    with pytest.raises(KnowledgeError, match=f"is no knowledge graph of this library, {why}"):
+        TripleStore(tmp_path, fixes=fixes)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["knowledge.sqlite3"]
+
+
+def test_what_a_death_left_of_a_schema_that_came_table_by_table_is_gone_on_with(
+    tmp_path: Path,
+) -> None:
+    with peer(tmp_path) as db:
+        db.execute(triple_file._SCHEMA[0])
+    with TripleStore(tmp_path) as store:
+        assert store.add("a", "p", "b") == 1
 
 
 def test_the_schema_comes_whole_or_not_at_all(

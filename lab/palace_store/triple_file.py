@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from palace_store.errors import PalaceError
+from palace_store.file_shape import Schema, shape_of
 from palace_store.fixes import Fixes
 from palace_store.sqlite_lock import (
     BACKOFF_FIRST_S,
@@ -44,7 +45,6 @@ LOG_BYTES_MAX = 64 * 1024 * 1024  # S2's fix: what is kept of a log that has onc
 FOLD_S = 2.0  # how long whoever empties the log waits for its readers
 
 SCHEMA_VERSION = 1
-_COLUMNS = ["id", "subject", "predicate", "object", "valid_from", "ended", "source"]
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS triples (
         id INTEGER PRIMARY KEY, subject TEXT NOT NULL, predicate TEXT NOT NULL,
@@ -56,6 +56,12 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, triple INTEGER NOT NULL) WITHOUT ROWID",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+_TABLES = {
+    "triples": frozenset(["id", "subject", "predicate", "object", "valid_from", "ended", "source"]),
+    "keys": frozenset({"key", "triple"}),
+}
+#: What a file of ours has; statement by statement, as found, its tables come before its number.
+SCHEMA = Schema({SCHEMA_VERSION: _TABLES}, begun=_TABLES)
 
 
 class KnowledgeError(PalaceError):
@@ -163,11 +169,11 @@ class GraphFile:
         db.execute(f"PRAGMA journal_size_limit = {self._log_bytes_max}")
 
     def _set_up_reported(self, db: sqlite3.Connection) -> None:
+        self._check(db)
         db.execute("PRAGMA journal_mode = WAL")
         if _number(db, "user_version") == 0:
             for statement in _SCHEMA:
                 db.execute(statement)
-        self._check(db)
 
     def _set_up_serialised(self, db: sqlite3.Connection) -> None:
         self._check(db)  # before the switch, which is a change of the file as well
@@ -180,17 +186,16 @@ class GraphFile:
             transaction(db, "BEGIN IMMEDIATE", lambda: _create(db))
 
     def _check(self, db: sqlite3.Connection) -> None:
-        version = _number(db, "user_version")
-        if version > SCHEMA_VERSION:
+        shape = shape_of(db)
+        if SCHEMA.newer(shape):
             raise KnowledgeError(
-                f"{self.path} has schema {version}, this library knows {SCHEMA_VERSION}: upgrade "
-                "palace-lab in this environment"
+                f"{self.path} has schema {shape.version}, this library knows {SCHEMA.newest}: "
+                "upgrade palace-lab in this environment"
             )
-        columns = [row[1] for row in db.execute("PRAGMA table_info(triples)")]
-        if columns and columns != _COLUMNS:
+        if (why := SCHEMA.strange(shape)) is not None:
             raise KnowledgeError(
-                f"{self.path} is no knowledge graph of this library, its triples have the columns "
-                f"{', '.join(columns)}: point to another palace"
+                f"{self.path} is no knowledge graph of this library, {why}: point to another "
+                "palace, or move it aside"
             )
 
 

@@ -17,14 +17,34 @@ Rules:
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 
 from palace_store.errors import PalaceError
+from palace_store.file_shape import Schema, shape_of
 from palace_store.local.memory import DEFAULT_NAMESPACE, id_of
 
 VERSION = 3
-_COLUMNS_1 = {"id", "content", "created"}
+_COLUMNS_1 = frozenset({"id", "content", "created"})
+_COLUMNS_2 = _COLUMNS_1 | {"namespace", "metadata", "remote_id"}
+_COLUMNS_3 = _COLUMNS_2 | {
+    "deleted",
+    "pending",
+    "incarnation",
+    "sent",
+    "attempts",
+    "parked",
+    "error",
+}
+#: What a file of each version has.
+SCHEMA = Schema(
+    {
+        1: {"memories": _COLUMNS_1},
+        2: {"memories": _COLUMNS_2},
+        VERSION: {"memories": _COLUMNS_3, "sync": frozenset({"name", "value"})},
+    }
+)
 
 _MEMORIES = """CREATE TABLE memories (
     id TEXT PRIMARY KEY, namespace TEXT NOT NULL, content TEXT NOT NULL, metadata TEXT NOT NULL,
@@ -74,19 +94,36 @@ def version_of(db: sqlite3.Connection) -> int:
 
 def check(db: sqlite3.Connection, path: object) -> None:
     """Raise `MemoryFileError` for a file that this library cannot have made."""
-    # The columns first: a peer that makes the file in between makes both of them at once.
-    columns = {row[1] for row in db.execute("PRAGMA table_info(memories)")}
-    version = version_of(db)
-    if version > VERSION:
+    shape = shape_of(db)
+    if SCHEMA.newer(shape):
         raise MemoryFileError(
-            f"{path} has schema {version}, this library knows {VERSION}: upgrade palace-lab in "
-            "this environment"
+            f"{path} has schema {shape.version}, this library knows {VERSION}: upgrade palace-lab "
+            "in this environment"
         )
-    if columns and (version == 0 or not columns >= _COLUMNS_1):
+    why = SCHEMA.strange(shape)
+    if why is None and 0 < shape.version < VERSION:
+        why = _unreadable(db, shape.version)
+    if why is not None:
         raise MemoryFileError(
-            f"{path} holds no memories of this library, its table has the columns "
-            f"{', '.join(sorted(columns))}: point to another palace"
+            f"{path} cannot be used, it holds no memories of this library, {why}: point to another "
+            "palace, or move it aside"
         )
+
+
+def _unreadable(db: sqlite3.Connection, version: int) -> str | None:
+    """Return in words which memory of an old version could not be read once it is migrated."""
+    metadata = "'{}'" if version == 1 else "metadata"
+    query = f"SELECT id, typeof(content), typeof(created), {metadata} FROM memories"  # noqa: S608
+    for ident, *kinds, text in db.execute(query):
+        if kinds != ["text", "text"]:
+            return f"memory {ident} is no text or has no date"
+        try:
+            fit = isinstance(json.loads(text), dict)
+        except (ValueError, TypeError, RecursionError):
+            fit = False
+        if not fit:
+            return f"the metadata of memory {ident} is no JSON object"
+    return None
 
 
 def migrate(db: sqlite3.Connection, on_step: Callable[[int], None]) -> None:
