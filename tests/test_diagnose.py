@@ -161,6 +161,18 @@ def test_a_release_that_is_newer_than_any_known_is_said_to_be_so(palace: Path) -
     assert found.verdict == "healthy"
 
 
+@pytest.mark.parametrize("name", ["knowledge.sqlite3", "memories.sqlite3"])
+def test_a_file_of_a_newer_library_is_said_to_be_so(name: str, tmp_path: Path) -> None:
+    TripleStore(tmp_path).close()
+    LocalStore(tmp_path).close()
+    execute(tmp_path / name, "PRAGMA user_version = 99")
+    found = diagnose(tmp_path, tell=quiet)
+    assert [(each.claim.kind, each.claim.sentence) for each in found.findings] == [
+        ("release-unknown", f"{name} has schema 99, newer than this lab knows: it is refused here.")
+    ]
+    assert found.verdict == "healthy"
+
+
 def test_no_migrations_say_nothing_about_a_release() -> None:
     assert opened_by([]).words == "an unknown release"
 
@@ -188,10 +200,20 @@ def _torn_graph(palace: Path) -> None:
 
 
 def _long_log(palace: Path) -> None:
-    (palace / "knowledge.sqlite3").write_bytes(b"")
-    execute(palace / "knowledge.sqlite3", "CREATE TABLE triples (id)")
+    TripleStore(palace).close()
     (palace / "knowledge.sqlite3-wal").touch()
     os.truncate(palace / "knowledge.sqlite3-wal", 65 << 20)
+
+
+def _tables_dropped(palace: Path) -> None:
+    TripleStore(palace).close()
+    execute(palace / "knowledge.sqlite3", "DROP TABLE triples")
+    execute(palace / "knowledge.sqlite3", "DROP TABLE keys")
+
+
+def _others_memories(palace: Path) -> None:
+    (palace / "memories.sqlite3").write_bytes(b"")
+    execute(palace / "memories.sqlite3", "CREATE TABLE memories (words)")
 
 
 def _renamed(palace: Path) -> None:
@@ -274,6 +296,8 @@ HARM: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "",
     ),
     "graph overwritten": (_torn_graph, "database-damaged", ""),
+    "graph without tables": (_tables_dropped, "database-foreign", ""),
+    "memories of another program": (_others_memories, "database-foreign", ""),
     "graph's log without end": (_long_log, "log-long", "s2/kg-pinned-log"),
 }
 

@@ -20,6 +20,7 @@ KINDS: Mapping[str, str] = {
     "change-cut-off": "palace_store noted a change that never ended, and no process is at it",
     "database-begun": "a database is there, and has no tables or nothing in them yet",
     "database-damaged": "SQLite's own check of a file finds something wrong",
+    "database-foreign": "the graph's or the memories' tables are not those of palace_store",
     "database-missing": "chroma.sqlite3 is not there, but directories of its index are",
     "database-unreadable": "a database of the palace cannot be read at all",
     "log-long": "the write-ahead log of a file is longer than its bound",
@@ -200,6 +201,12 @@ ADVICE: Mapping[str, Advice] = {
     "database-unreadable": Advice(
         "a copy that was cut short, the disk, or a stray file", "", _BACKUP
     ),
+    "database-foreign": Advice(
+        "another program made the file, or changed its tables",
+        "",
+        f"{_COPY}; nothing here mends it: move the file out of the palace if it is another's, else "
+        "restore it from a backup",
+    ),
     "database-missing": Advice("the file was removed, or the copy is not complete", "", _BACKUP),
     "log-long": Advice(
         "a process stays in one read of the file", "s2/kg-pinned-log", "end that process"
@@ -210,5 +217,7 @@ ADVICE: Mapping[str, Advice] = {
         "nothing if a program with palace_store opens it next: that finishes or undoes the change; "
         f"else {_MENDED}",
     ),
-    "release-unknown": Advice("a newer chromadb opened the palace", "", "upgrade palace-lab"),
+    "release-unknown": Advice(
+        "a newer chromadb, or a newer palace_store, opened the palace", "", "upgrade palace-lab"
+    ),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +22,16 @@ from palace_lab.targets.anatomy import weigh
 from palace_store.anatomy import AnatomyError, CollectionSurvey, Survey, survey
 from palace_store.anatomy.database_file import DATABASE, SECONDS_MAX, open_database, settled
 from palace_store.anatomy.records import Watermark, is_segment_id
+from palace_store.file_shape import shape_of
+from palace_store.local import schema as memory_file
 from palace_store.local.connection import FILE as MEMORIES
 from palace_store.state import DIRECTORY, read_state
 from palace_store.triple_file import LOG_BYTES_MAX
+from palace_store.triple_file import SCHEMA as GRAPH
 
 #: The files of a palace, and the table of each whose rows are what a person has stored.
 STORES = {DATABASE: "embeddings", "knowledge.sqlite3": "triples", MEMORIES: "memories"}
+_SCHEMAS = {"knowledge.sqlite3": GRAPH, MEMORIES: memory_file.SCHEMA}
 _COMPLAINTS_MAX = 5
 _SAY_NOTHING = frozenset({"no-room", "in-motion", "too-long", "too-large"})
 _UNFINISHED = f"not finished in {SECONDS_MAX:.0f} s"
@@ -169,6 +173,7 @@ def _health(original: Path, file: Path) -> tuple[Database, list[Claim]]:
     """Return what SQLite itself says of a file, read from `file`."""
     table = STORES[original.name]
     log = _size(f"{original}-wal")
+    claims: list[Claim] = []
     with open_database(file) as connection:
 
         def number(pragma: str) -> int:
@@ -176,6 +181,7 @@ def _health(original: Path, file: Path) -> tuple[Database, list[Claim]]:
 
         integrity, rows = _integrity(connection), None
         with suppress(sqlite3.DatabaseError):  # what is wrong then, its check has said
+            claims += _foreign(connection, original.name)
             if _has_table(connection, table):
                 query = f"SELECT count(*) FROM {table}"  # noqa: S608 - a name of ours
                 rows = connection.execute(query).fetchone()[0]
@@ -188,7 +194,6 @@ def _health(original: Path, file: Path) -> tuple[Database, list[Claim]]:
             rows=rows,
             integrity=integrity,
         )
-    claims = []
     if integrity not in ("ok", _UNFINISHED):
         text = f"SQLite says of {original.name}: {integrity}."
         claims.append(Claim("database-damaged", "damage", text))
@@ -196,6 +201,18 @@ def _health(original: Path, file: Path) -> tuple[Database, list[Claim]]:
         text = f"The log of {original.name} has {log} bytes: a reader keeps it from being emptied."
         claims.append(Claim("log-long", "warning", text))
     return database, claims
+
+
+def _foreign(connection: sqlite3.Connection, name: str) -> Iterator[Claim]:
+    """Yield what our library refuses a file of its own for."""
+    if (ours := _SCHEMAS.get(name)) is None:
+        return
+    shape = shape_of(connection)
+    if ours.newer(shape):
+        text = f"{name} has schema {shape.version}, newer than this lab knows: it is refused here."
+        yield Claim("release-unknown", "note", text)
+    elif why := ours.strange(shape):
+        yield Claim("database-foreign", "damage", f"{name} is none of palace_store: {why}.")
 
 
 def _integrity(connection: sqlite3.Connection) -> str:
