@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,3 +90,37 @@ def test_a_name_that_is_no_text_is_passed_over_and_told(server: Server, tmp_path
 
     play(server, story)
     assert "Traceback" not in server.log.read_text()
+
+
+KEEPER = """
+import subprocess, sys
+from palace_store.embedding import HashEmbedder
+from palace_store.fixes import Fixes
+from palace_store.server.memory import Memory
+
+memory = Memory(sys.argv[1], HashEmbedder("m", dimension=2), fixes=Fixes.all(), memories=None)
+memory.drawers.open()
+looked = memory.drawers.get
+
+def look(ids):
+    found = looked(ids)
+    peer = subprocess.run([sys.executable, "-c", sys.argv[2], sys.argv[1]], stderr=subprocess.PIPE)
+    print("LeaseTimeoutError" if b"LeaseTimeoutError" in peer.stderr else peer.stderr.decode())
+    return found
+
+memory.drawers.get = look
+print(memory.keep_new(["a", "b"], ["one", "two"], [{}, {}]))
+"""
+PEER = """
+import sys
+from palace_store.drawers import DrawerStore
+DrawerStore(sys.argv[1], lease_timeout_s=0.2).add(["a"], [[1.0, 0.0]], documents=["one"])
+"""
+
+
+def test_nobody_else_makes_a_drawer_that_is_counted_as_new(server: Server) -> None:
+    done = subprocess.run(
+        [server.python, "-c", KEEPER, str(server.palace), PEER],
+        env=server.environ, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.split()) == (0, ["LeaseTimeoutError", "2"]), done
