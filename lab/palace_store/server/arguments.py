@@ -2,7 +2,8 @@
 
 The SDK reads a text as JSON wherever another type than a text is taken too, since some clients
 write objects into texts. Of an optional text it would make null, a list or an object of what only
-looks like one, and a key "null" would be no key.
+looks like one, and a key "null" would be no key. A number may come as text; true is none, though
+Python takes it for 1.
 """
 
 from __future__ import annotations
@@ -15,10 +16,17 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp_types import ToolAnnotations
 
+from palace_store.errors import PalaceInputError
+
 
 class _AsSent(FuncMetadata):
     def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Read texts as JSON only where no text is taken."""
+        """Read texts as JSON only where no text is taken; refuse true and false for a number."""
+        for name, info in self.arg_model.model_fields.items():
+            if info.annotation is int and isinstance(given := data.get(name), bool):
+                raise PalaceInputError(
+                    f"{name} is a number, not {str(given).lower()}; nothing was changed"
+                )
         texts = {
             name: value
             for field, info in self.arg_model.model_fields.items()

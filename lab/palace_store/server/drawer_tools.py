@@ -46,14 +46,16 @@ class DrawerTools:
         text = plain("content", content)
         place = {"wing": plain("wing", wing, least=0), "room": plain("room", room, least=0)}
         row = {key: value for key, value in place.items() if value}
+        if id is not None:
+            plain("id", id)
         if not self._memory.claims:
-            name = id or _drawer_id(text, place)
+            name = _drawer_id(text, place) if id is None else id
             self._memory.keep([name], [text], [row])
             if id is not None:
                 _refuse_another(self._memory.drawers.get([name]), text)
             return {"id": name}
         forms = (_in_form("NFC", text), text, _in_form("NFD", text))  # others may be there of old
-        ids = [id] if id else list(dict.fromkeys(_drawer_id(form, place) for form in forms))
+        ids = list(dict.fromkeys(_drawer_id(form, place) for form in forms)) if id is None else [id]
         kept, new = self._memory.claim(ids, text, row)
         _refuse_another([kept], text)
         return {"id": kept.id, "new": new}
