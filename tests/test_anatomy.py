@@ -198,7 +198,12 @@ def test_tables_and_columns_of_older_releases_may_be_absent(palace: Path) -> Non
         for name in ("config_json_str", "schema_str")
         if name in have
     ]
-    _execute(palace, *dropped, "DROP TABLE embeddings_queue_config", "DROP TABLE migrations")
+    _execute(
+        palace,
+        *dropped,
+        "DROP TABLE embeddings_queue_config",
+        "DELETE FROM migrations WHERE dir = 'embeddings_queue' AND version = 2",
+    )
     tables = read_tables(palace)
     assert tables.queue_config is None
     assert not tables.automatically_purge
@@ -443,6 +448,25 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
             "AND s.scope = 'METADATA')",
         ),
         {"rows-ownerless"},
+    ),
+    "tenants gone": (lambda p: _execute(p, "DELETE FROM tenants"), {"owner-missing"}),
+    "databases gone": (lambda p: _execute(p, "DELETE FROM databases"), {"owner-missing"}),
+    "database of nobody": (
+        lambda p: _execute(p, "UPDATE collections SET database_id = 'x' WHERE name = 'few'"),
+        {"owner-missing"},
+    ),
+    "migrations gone": (lambda p: _execute(p, "DROP TABLE migrations"), {"tables-incomplete"}),
+    "migrations of a part gone": (
+        lambda p: _execute(p, "DELETE FROM migrations WHERE dir = 'sysdb'"),
+        {"tables-incomplete"},
+    ),
+    "a migration gone": (
+        lambda p: _execute(p, "DELETE FROM migrations WHERE dir = 'metadb' AND version = 2"),
+        {"tables-incomplete"},
+    ),
+    "full-text index gone": (
+        lambda p: _execute(p, "DROP TABLE embedding_fulltext_search"),
+        {"tables-incomplete"},
     ),
     "label overwritten": (
         _unknown_label,

@@ -177,6 +177,16 @@ def test_no_migrations_say_nothing_about_a_release() -> None:
     assert opened_by([]).words == "an unknown release"
 
 
+@pytest.mark.parametrize("part", ["sysdb", "metadb", "embeddings_queue"])
+@pytest.mark.parametrize("release", BOUNDS)
+def test_what_was_taken_from_the_migrations_does_not_make_a_palace_older(
+    part: str, release: str
+) -> None:
+    whole = read_tables(FIXTURES / f"chroma-{release}" / "palace").migrations
+    said = opened_by(each for each in whole if each[0] != part)
+    assert said.at_least is None or said.below is None or said.at_least < said.below
+
+
 def test_a_palace_of_facts_and_memories_alone_is_one(tmp_path: Path) -> None:
     with TripleStore(tmp_path) as facts, LocalStore(tmp_path) as memories:
         facts.add("the cat", "is", "black")

@@ -182,6 +182,18 @@ ADVICE: Mapping[str, Advice] = {
         "",
         f"{_COPY}; delete nothing that is listed: restore the file from a backup",
     ),
+    "tables-incomplete": Advice(
+        "tables, or rows of the table of migrations, were deleted by something that is not "
+        "chromadb, or the file is not a whole copy",
+        "",
+        f"{_BACKUP}; what the other tables hold is all there",
+    ),
+    "owner-missing": Advice(
+        "rows were deleted from, or changed in, the tables of collections, databases or tenants "
+        "by something that is not chromadb",
+        "",
+        f"{_BACKUP}; its rows and vectors are all there",
+    ),
     "rows-ownerless": Advice(
         "the table of segments, or the rows, were changed by something that is not chromadb",
         "",

@@ -57,7 +57,7 @@ def opened_by(migrations: Iterable[tuple[str, int, str]]) -> OpenedBy:
     at_least, below = None, None
     for folder, version, release in _FIRST:
         if have.get(folder, 0) >= version:
-            at_least = release
+            at_least, below = release, None  # what an older one has and this lacks was taken away
         elif below is None:
             below = release
     newer = any(have.get(folder, 0) > version for folder, version in _NEWEST.items())

@@ -25,6 +25,7 @@ from palace_store.anatomy.records import (
     decode_seq_id,
 )
 from palace_store.anatomy.row_texts import beside_rows
+from palace_store.anatomy.schema_judgement import incomplete, without_owner
 from palace_store.anatomy.settings import index_settings
 from palace_store.anatomy.table_judgement import (
     ownerless,
@@ -44,11 +45,13 @@ class _Reader:
     file: Path
     connection: sqlite3.Connection
     columns: dict[str, frozenset[str]] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
 
     def load_schema(self) -> None:
         listed = self.connection.execute(
             "SELECT name, type, rootpage FROM sqlite_master WHERE type IN ('table', 'view')"
         ).fetchall()
+        self.names = frozenset(str(name) for name, _, _ in listed)
         for name, kind, rootpage in listed:
             if name in _TABLES:
                 if kind != "table" or not rootpage:
@@ -85,6 +88,7 @@ _TABLES = {
     "migrations",
     "collections",
     "collection_metadata",
+    "tenants",
     "databases",
     "segments",
     "segment_metadata",
@@ -133,6 +137,7 @@ def _read(reader: _Reader) -> Tables:
         reader.rows("segment_metadata", "segment_id key str_value int_value"),
     )
     collections = []
+    owned = []
     databases = {row[0]: row[1:] for row in reader.rows("databases", "id tenant_id name")}
     for ident, own_name, dimension, config, schema, database in reader.rows(
         "collections", "id name dimension config_json_str schema_str database_id", order="rowid"
@@ -142,6 +147,7 @@ def _read(reader: _Reader) -> Tables:
         vector, metadata = scopes.get("VECTOR"), scopes.get("METADATA")
         ids = rows.get(metadata or "", {})
         findings += unreadable_settings(name, config, schema)
+        owned.append((name, database))
         collections.append(
             Collection(
                 id=ident,
@@ -168,6 +174,10 @@ def _read(reader: _Reader) -> Tables:
     config_read = queue_config(texts, findings)
     findings += ownerless(segments, (each.id for each in collections))
     findings += unlisted(collections)
+    findings += incomplete(reader.names, migrations)
+    if reader.names >= {"databases", "tenants"}:
+        tenants = {tenant for (tenant,) in reader.rows("tenants", "id")}
+        findings += without_owner(owned, databases, tenants)
     findings += beside_rows(reader.connection, reader.columns)
     return Tables(
         reader.file, era, migrations, tuple(collections), watermarks, config_read, last,
