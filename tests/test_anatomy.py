@@ -399,12 +399,23 @@ def _link_to_ground(palace: Path) -> None:
     _patch(file, 4 * above[0] + 4, struct.pack("<II", 1, ground))
 
 
-def _no_length(palace: Path) -> None:
+def _length(palace: Path, new: bytes) -> None:
     """Only in cosine space chromadb keeps the vectors' lengths."""
     segment = survey(palace).collection("angles").segment
     assert segment is not None
     at = 4 * next(iter(segment.located.values()))
-    _patch(segment.path / "length.bin", at, b"\xff" * 4)
+    _patch(segment.path / "length.bin", at, new)
+
+
+def _zero_vector(palace: Path) -> None:
+    """Let one vector be of zeros, as chromadb keeps it."""
+    _length(palace, bytes(4))
+    segment = survey(palace).collection("angles").segment
+    assert segment is not None
+    assert segment.header is not None
+    at = next(iter(segment.located.values())) * segment.header.record_bytes
+    vector = bytes(4 * segment.header.dimension)
+    _patch(segment.path / "data_level0.bin", at + segment.header.vector_offset, vector)
 
 
 def _longer_pickle(palace: Path) -> None:
@@ -476,6 +487,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
         lambda p: _execute(p, "UPDATE collections SET dimension = 17 WHERE name = 'drawers'"),
         {"dimension-mismatch", "log-unreadable", "vectors-missing", "unrecoverable"},
     ),
+    "dimension gone": (
+        lambda p: _execute(p, "UPDATE collections SET dimension = NULL WHERE name = 'drawers'"),
+        {"dimension-missing"},
+    ),
     "row of a second writer": (
         _peer_row,
         {"index-drift", "vectors-missing", "unrecoverable", "vectors-doubtful"},
@@ -532,7 +547,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "searches begin on the ground": (_ground_entry, {"index-torn"}),
     "links above the ground gone": (_no_lists, {"index-torn"}),
     "link to the ground": (_link_to_ground, {"index-torn"}),
-    "no length": (_no_length, {"index-torn"}),
+    "no length": (lambda p: _length(p, b"\xff" * 4), {"index-torn"}),
+    "length zero": (lambda p: _length(p, bytes(4)), {"index-torn"}),
     "pickle longer": (_longer_pickle, {"pickle-torn"}),
     "no link leads there": (_cut_off, {"index-unreachable"}),
     "vector overwritten": (_other_vector, {"vector-mismatch", "vectors-doubtful"}),
@@ -576,6 +592,33 @@ def test_a_pickle_that_was_not_read_is_not_called_torn(
     with pytest.raises(AnatomyError, match="is larger than the 10 bytes") as told:
         survey(palace)
     assert told.value.kind == "too-large"
+
+
+def test_a_vector_of_zeros_has_no_length(palace: Path) -> None:
+    _zero_vector(palace)
+    assert "index-torn" not in survey(palace).kinds()
+
+
+def test_a_vector_whose_length_was_emptied_keeps_its_direction(palace: Path) -> None:
+    whole = survey(palace).collection("angles")
+    assert whole.segment is not None
+    units = [whole.vectors(whole.ids).matrix]  # read now: the file is mapped
+    (whole.segment.path / "length.bin").write_bytes(bytes(4 * len(whole.segment.records)))
+    torn = survey(palace).collection("angles")
+    assert torn.unrecoverable == torn.doubtful == ()
+    units.append(torn.vectors(whole.ids).matrix)
+    sizes = [np.linalg.norm(each, axis=1, keepdims=True) for each in units]
+    np.testing.assert_allclose(units[0] / sizes[0], units[1] / sizes[1], atol=1e-6)
+
+
+def test_a_dimension_that_is_missing_harms_1x_alone(palace: Path) -> None:
+    _execute(palace, "UPDATE collections SET dimension = NULL")
+    found = {each.collection: each for each in survey(palace).findings}
+    assert {each.kind for each in found.values()} == {"dimension-missing"}
+    assert set(found) == {"drawers", "few", "angles"}, "not: one that never had a vector"
+    wanted = "note" if _era(palace) == "blob" else "damage"
+    assert {each.severity for each in found.values()} == {wanted}
+    assert all(not each.doubtful for each in survey(palace).collections)
 
 
 def test_a_half_made_collection_is_no_damage(palace: Path) -> None:

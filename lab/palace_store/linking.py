@@ -27,7 +27,7 @@ import numpy.typing as npt
 from chromadb.errors import InternalError
 
 from palace_store.anatomy import Vectors
-from palace_store.anatomy.judgement import LENGTH_END
+from palace_store.anatomy.size_judgement import LENGTH_END
 from palace_store.client import Seat, beside_graph, existing, in_parts, present, queries_in_parts
 from palace_store.collection_exchange import may_measure_by
 from palace_store.replacements import NEAREST, WHOLE

@@ -30,8 +30,8 @@ from palace_store.state import of_default
 
 #: Drawers of one collection that are linked again at one open: as many as a batch of chromadb's.
 RELINKED_MAX = 100
-#: What an index that is made anew has again: the log lacks it, not the index.
-_NOT_MENDED = frozenset({"log-gap"})
+#: What an index that is made anew has again: the log lacks it, or a table, not the index.
+_NOT_MENDED = frozenset({"log-gap", "dimension-missing"})
 _LOG = logging.getLogger(__name__)
 _SWALLOWER = "chromadb.db.mixins.embeddings_queue"
 

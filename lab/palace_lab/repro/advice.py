@@ -167,6 +167,12 @@ ADVICE: Mapping[str, Advice] = {
         "do not open the palace with chromadb; find out who wrote the file",
     ),
     "dimension-mismatch": Advice("unknown: index and table are of different collections", "", _ASK),
+    "dimension-missing": Advice(
+        "a column of the table of collections was emptied by something that is not chromadb",
+        "",
+        f"{_COPY}; then write one of its drawers once more with its embedding (upsert), which "
+        "sets the dimension again: no vector is lost",
+    ),
     "log-unreadable": Advice("unknown: no release of chromadb writes such a record", "", _ASK),
     "seq-id-unreadable": Advice("unknown: no release of chromadb writes this", "", _ASK),
     "row-missing": Advice(_BY_HAND, "", _TEXTS),

@@ -21,6 +21,7 @@ KINDS: dict[str, str] = {
     "config-unreadable": "settings of the log or of a collection are no JSON object",
     "count-mismatch": "the pickle and data_level0.bin disagree on which elements are alive",
     "dimension-mismatch": "collection, index or log disagree on the vectors' length",
+    "dimension-missing": "a collection with vectors has no length of vectors in its table",
     "element-unknown": "the index holds live elements that the pickle does not name",
     "index-drift": "the index does not know rows below its own watermark (S1: two writers)",
     "index-only": "the index answers ids that have no row",

@@ -17,14 +17,12 @@ from palace_store.anatomy.collection_survey import CollectionSurvey
 from palace_store.anatomy.findings import Finding, Severity, found
 from palace_store.anatomy.records import Tables, is_segment_id
 from palace_store.anatomy.replay import IN_INDEX, decode_vector, unreadable
+from palace_store.anatomy.size_judgement import dimensions, lengths
 from palace_store.anatomy.watermark_judgement import watermarks
 
 #: Two float32 copies of one vector, normalised and restored, differ by less than this times its
 #: length (measured: 2e-7 at 16 dimensions).
 _TOLERANCE = 1e-4
-
-#: No length is as much as the root of the largest float32: chromadb adds up squares in those.
-LENGTH_END = 1.85e19
 
 #: Vectors compared at a time: 25 MB of 384 dimensions.
 _BLOCK = 4096
@@ -35,8 +33,8 @@ def judge(tables: Tables, each: CollectionSurvey, *, deep: bool = True) -> list[
     judges = [
         watermarks(tables, each),
         _files(each),
-        _dimensions(each),
-        _lengths(each),
+        dimensions(tables, each),
+        lengths(each),
         _log(each),
         _answers(tables, each),
     ]
@@ -114,31 +112,6 @@ def _labels(each: CollectionSurvey) -> Iterator[Finding]:
     if max(index.label_to_id, default=0) > index.total_elements_added:
         text = f"labels go beyond the {index.total_elements_added} elements the pickle counts"
         yield from found("count-mismatch", "damage", text)
-
-
-def _lengths(each: CollectionSurvey) -> Iterator[Finding]:
-    segment = each.segment
-    if segment is None or each.collection.settings.space != "cosine":
-        return
-    usable = (segment.lengths >= 0) & (segment.lengths < LENGTH_END)  # of NaN neither holds
-    torn = tuple(
-        name for name, at in segment.located.items() if at < len(usable) and not usable[at]
-    )
-    if torn:
-        text = f"length.bin holds no length for {len(torn)} vectors"
-        yield from found("index-torn", "damage", text, torn)
-
-
-def _dimensions(each: CollectionSurvey) -> Iterator[Finding]:
-    said = {"the collection": each.collection.dimension}
-    if each.segment is not None and each.segment.header is not None:
-        said["header.bin"] = each.segment.header.dimension
-    if each.segment is not None and each.segment.index is not None:
-        said["the pickle"] = each.segment.index.dimensionality
-    known = {place: number for place, number in said.items() if number is not None}
-    if len(set(known.values())) > 1:
-        text = ", ".join(f"{place} says {number}" for place, number in known.items())
-        yield from found("dimension-mismatch", "damage", f"the vectors' length is in doubt: {text}")
 
 
 def _log(each: CollectionSurvey) -> Iterator[Finding]:
