@@ -423,6 +423,12 @@ def _longer_pickle(palace: Path) -> None:
         file.write(b"more")
 
 
+#: A second one for the vectors of every collection; its id begins with the digits given.
+SECOND_SEGMENT = (
+    "INSERT INTO segments (id, type, scope, collection) "
+    "SELECT '{}' || substr(id, 9), type, scope, collection FROM segments WHERE scope = 'VECTOR'"
+)
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "link_lists.bin grown": (_bloat, {"bloated-file"}),
     "config is no JSON": (
@@ -450,6 +456,18 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "segments of vectors removed by hand": (
         lambda p: _execute(p, "DELETE FROM segments WHERE scope = 'VECTOR'"),
         {"segment-unlisted"},
+    ),
+    "segments of no known type": (
+        lambda p: _execute(p, "UPDATE segments SET type = 'urn:x' WHERE scope = 'VECTOR'"),
+        {"segment-unlisted"},
+    ),
+    "segments twice": (
+        lambda p: _execute(p, SECOND_SEGMENT.format("11111111")),
+        {"segment-twice"},
+    ),
+    "words deleted": (
+        lambda p: _execute(p, "DELETE FROM embedding_fulltext_search WHERE rowid < 40"),
+        {"text-unindexed"},
     ),
     "rows given to no segment": (
         lambda p: _execute(
@@ -592,6 +610,17 @@ def test_a_pickle_that_was_not_read_is_not_called_torn(
     with pytest.raises(AnatomyError, match="is larger than the 10 bytes") as told:
         survey(palace)
     assert told.value.kind == "too-large"
+
+
+@pytest.mark.parametrize("first", ["00000000", "ffffffff"])
+def test_of_two_segments_the_one_that_was_written_is_read(first: str, palace: Path) -> None:
+    whole = survey(palace)
+    _execute(palace, SECOND_SEGMENT.format(first))
+    seen = survey(palace)
+    assert seen.kinds() == {"segment-twice"}
+    for each in whole.collections:
+        assert seen.collection(each.name).served == each.served
+        assert seen.collection(each.name).missing_from_index == ()
 
 
 def test_a_vector_of_zeros_has_no_length(palace: Path) -> None:

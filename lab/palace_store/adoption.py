@@ -45,7 +45,7 @@ class Adoption:
 
 
 #: Whose rows or vectors these are nobody can say, so neither what the log lacks.
-_UNKNOWABLE = frozenset({"segment-unlisted", "rows-ownerless"})
+_UNKNOWABLE = frozenset({"segment-unlisted", "segment-twice", "rows-ownerless"})
 
 
 class _DoubtfulError(Exception):

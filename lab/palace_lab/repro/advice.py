@@ -177,14 +177,21 @@ ADVICE: Mapping[str, Advice] = {
     "seq-id-unreadable": Advice("unknown: no release of chromadb writes this", "", _ASK),
     "row-missing": Advice(_BY_HAND, "", _TEXTS),
     "text-missing": Advice(_BY_HAND, "", _TEXTS),
+    "text-unindexed": Advice(
+        _BY_HAND.replace("the tables", "the full-text index"),
+        "",
+        f"{_COPY}; then write these once more with their texts and embeddings (upsert), which "
+        "`get` still has",
+    ),
     "segment-name": Advice("the file was not written by chromadb", "", _ASK),
     "config-unreadable": Advice("unknown: no release of chromadb writes this", "", _ASK),
     "segment-ownerless": Advice(
         "the row of a collection was deleted from the tables, or a deletion was cut off", "", _ASK
     ),
+    "segment-twice": Advice("unknown: no release of chromadb writes this", "", _ASK),
     "segment-unlisted": Advice(
-        "rows were deleted from the table of segments, or the file is not a whole copy; where "
-        "nothing was ever stored, a process of 0.x was killed while it made the collection",
+        "rows of the table of segments were deleted or changed, or the file is not a whole copy; "
+        "where nothing was ever stored, a process of 0.x was killed while it made the collection",
         "",
         f"{_COPY}; delete nothing that is listed: restore the file from a backup",
     ),

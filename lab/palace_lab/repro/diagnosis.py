@@ -33,7 +33,7 @@ PAUSE_S = 1.0
 #: Kinds that one state of the database shows, whatever the index files do meanwhile.
 _OF_DATABASE = (
     "watermark-", "log-", "seq-id-", "segment-name", "config-", "database-", "release-",
-    "row-missing", "text-missing", "tables-", "owner-",
+    "row-missing", "text-", "tables-", "owner-", "segment-twice",
 )  # fmt: skip
 _READABLE, _LISTABLE = os.R_OK, os.R_OK | os.X_OK
 

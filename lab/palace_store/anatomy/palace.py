@@ -115,7 +115,7 @@ def _survey(palace: Path, tables: Tables, each: Collection, *, deep: bool) -> Co
             purged=tables.automatically_purge and above is not None,
         ),
     )
-    if not each.listed:
+    if not each.listed or each.doubled:
         return result  # what its rows or its vectors are is not known, so nothing contradicts them
     result = replace(result, findings=tuple(judge(tables, result, deep=deep)))
     wanted = (*result.unsure, *result.in_index_alone)

@@ -46,7 +46,8 @@ class Collection:
     """A collection with its segments, rows in order of insertion, and log in order of writing.
 
     `name` is `tenant/database/name` outside of chromadb's default tenant and database.
-    `row_seq_ids` has -1 where a sequence number could not be decoded.
+    `row_seq_ids` has -1 where a sequence number could not be decoded. `doubled` says that there is
+    a second segment for its vectors or for its rows.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Collection:
     row_ids: tuple[str, ...]
     row_seq_ids: tuple[int, ...]
     log: tuple[LogRecord, ...]
+    doubled: bool = False
 
     @property
     def listed(self) -> bool:

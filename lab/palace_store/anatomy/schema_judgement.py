@@ -9,6 +9,7 @@ database, or its tenant, is in no table.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from palace_store.anatomy.findings import Finding, found
 
@@ -55,20 +56,22 @@ def incomplete(
 
 
 def without_owner(
-    collections: Iterable[tuple[str, object]],
+    collections: Iterable[tuple[Any, ...]],
     databases: Mapping[object, tuple[object, ...]],
     tenants: Collection[object],
 ) -> Iterator[Finding]:
     """Yield what chromadb does not find: collections without their database, it without its tenant.
 
-    A collection is its name and its database's id, None where a release has none; a database its
-    tenant's id and its name.
+    A collection is its name and its database's id, None where a release has none; a database is
+    its tenant's id and its name, `databases` maps ids to them.
     """
     for name, database in collections:
         if database is not None and database not in databases:
             text = f"{name}: its database is in no table, so chromadb says there is no collection"
             yield Finding("owner-missing", "damage", f"{text}.", name)
-    for tenant, name in databases.values():
+    for tenant, called in databases.values():
         if tenant not in tenants:
-            text = f"the tenant {str(tenant)[:80]!r} of database {str(name)[:80]!r} is in no table"
+            text = (
+                f"the tenant {str(tenant)[:80]!r} of database {str(called)[:80]!r} is in no table"
+            )
             yield from found("owner-missing", "damage", f"{text}, and chromadb opens neither")

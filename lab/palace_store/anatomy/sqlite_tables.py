@@ -28,6 +28,9 @@ from palace_store.anatomy.row_texts import beside_rows
 from palace_store.anatomy.schema_judgement import incomplete, without_owner
 from palace_store.anatomy.settings import index_settings
 from palace_store.anatomy.table_judgement import (
+    by_scope,
+    doubled,
+    full_name,
     ownerless,
     queue_config,
     unlisted,
@@ -125,11 +128,13 @@ def read_tables(
 
 def _read(reader: _Reader) -> Tables:
     findings: list[Finding] = []
-    segments: dict[str, dict[str, str]] = {}
-    known = set()
-    for segment, scope, collection in reader.rows("segments", "id scope collection"):
-        known.add(reader.text(segment, "a segment's id"))
-        segments.setdefault(str(collection), {})[str(scope)] = segment
+    watermarks, era = _watermarks(reader)
+    there = [
+        (reader.text(segment, "a segment's id"), kind, str(scope), str(collection))
+        for segment, kind, scope, collection in reader.rows("segments", "id type scope collection")
+    ]
+    known = frozenset(row[0] for row in there)
+    segments, twice = by_scope(there, watermarks)
     rows = _rows(reader, findings)
     log, last = _log(reader)
     settings = index_settings(
@@ -137,17 +142,15 @@ def _read(reader: _Reader) -> Tables:
         reader.rows("segment_metadata", "segment_id key str_value int_value"),
     )
     collections = []
-    owned = []
     databases = {row[0]: row[1:] for row in reader.rows("databases", "id tenant_id name")}
     for ident, own_name, dimension, config, schema, database in reader.rows(
         "collections", "id name dimension config_json_str schema_str database_id", order="rowid"
     ):
-        name = _full_name(reader.text(own_name, "a collection's name"), databases.get(database))
+        name = full_name(reader.text(own_name, "a collection's name"), databases.get(database))
         scopes = segments.get(reader.text(ident, "a collection's id"), {})
         vector, metadata = scopes.get("VECTOR"), scopes.get("METADATA")
         ids = rows.get(metadata or "", {})
         findings += unreadable_settings(name, config, schema)
-        owned.append((name, database))
         collections.append(
             Collection(
                 id=ident,
@@ -159,9 +162,9 @@ def _read(reader: _Reader) -> Tables:
                 row_ids=tuple(ids),
                 row_seq_ids=tuple(ids.values()),
                 log=tuple(log.get(ident, ())),
+                doubled=ident in twice,
             )
         )
-    watermarks, era = _watermarks(reader)
     migrations = tuple(
         (str(folder), version if isinstance(version, int) else -1, str(name))
         for folder, version, name in reader.rows(
@@ -174,23 +177,19 @@ def _read(reader: _Reader) -> Tables:
     config_read = queue_config(texts, findings)
     findings += ownerless(segments, (each.id for each in collections))
     findings += unlisted(collections)
+    findings += doubled(collections)
     findings += incomplete(reader.names, migrations)
     if reader.names >= {"databases", "tenants"}:
         tenants = {tenant for (tenant,) in reader.rows("tenants", "id")}
-        findings += without_owner(owned, databases, tenants)
+        findings += without_owner(
+            reader.rows("collections", "name database_id"), databases, tenants
+        )
     findings += beside_rows(reader.connection, reader.columns)
     return Tables(
         reader.file, era, migrations, tuple(collections), watermarks, config_read, last,
-        frozenset(known), tuple(findings),
+        known, tuple(findings),
         frozenset(name for segment, ids in rows.items() if segment not in known for name in ids),
     )  # fmt: skip
-
-
-def _full_name(name: str, database: tuple[object, ...] | None) -> str:
-    """Return the name alone in chromadb's default tenant and database, else with theirs before."""
-    if database is None or database == ("default_tenant", "default_database"):
-        return name
-    return "/".join((*map(str, database), name))
 
 
 def _rows(reader: _Reader, findings: list[Finding]) -> dict[str, dict[str, int]]:

@@ -8,6 +8,7 @@ so does `get_collection` of that one.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection as Collection_
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,22 @@ from palace_store.anatomy.findings import Finding, Severity, some
 from palace_store.anatomy.records import Collection
 
 _BYTES_MAX = 1 << 20
+
+#: What a palace on disk has as segments, by scope. Measured with another: no release opens it.
+_TYPES: Mapping[str, Collection_[str]] = {
+    "VECTOR": (
+        "urn:chroma:segment/vector/hnsw-local-persisted",
+        "urn:chroma:segment/vector/hnsw-local-memory",
+    ),
+    "METADATA": ("urn:chroma:segment/metadata/sqlite",),
+}
+
+
+def full_name(name: str, database: tuple[object, ...] | None) -> str:
+    """Return the name alone in chromadb's default tenant and database, else with theirs before."""
+    if database is None or database == ("default_tenant", "default_database"):
+        return name
+    return "/".join((*map(str, database), name))
 
 
 def queue_config(texts: Iterable[object], findings: list[Finding]) -> Mapping[str, Any] | None:
@@ -41,6 +58,28 @@ def unreadable_settings(name: str, config: object, schema: object) -> Iterator[F
         yield Finding("config-unreadable", "damage", f"{text}, and it lists no collection.", name)
 
 
+def by_scope(
+    rows: Iterable[tuple[str, object, str, str]], written: Collection_[str]
+) -> tuple[dict[str, dict[str, str]], frozenset[str]]:
+    """Return the segments of each collection by scope, and which collections have two of one.
+
+    A row is a segment's id, type, scope and collection; a type nothing opens counts as no segment.
+    Of two, 0.6.3 takes the lower id and 1.5.9 now one, now the other: that with a watermark (of
+    those `written`) is returned, for it was used.
+    """
+    found: dict[str, dict[str, str]] = {}
+    twice = set()
+    for segment, kind, scope, collection in sorted(rows, key=lambda row: row[0]):
+        scopes = found.setdefault(collection, {})
+        if kind not in _TYPES.get(scope, (kind,)):
+            continue
+        if scope in scopes:
+            twice.add(collection)
+        if scope not in scopes or (segment in written and scopes[scope] not in written):
+            scopes[scope] = segment
+    return found, frozenset(twice)
+
+
 def ownerless(
     segments: Mapping[str, Mapping[str, object]], collections: Iterable[str]
 ) -> Iterator[Finding]:
@@ -65,10 +104,23 @@ def unlisted(collections: Iterable[Collection]) -> Iterator[Finding]:
             if segment is None
         ]
         if lacks:
-            text = f"{each.name}: the table of segments has none for its {' and '.join(lacks)}"
+            lacking = " and ".join(lacks)
+            text = f"{each.name}: the table of segments has none for its {lacking} that opens"
             used = each.dimension is not None or each.row_ids or each.log
             severity: Severity = "damage" if used else "warning"
             yield Finding("segment-unlisted", severity, f"{text}.", each.name)
+
+
+def doubled(collections: Iterable[Collection]) -> Iterator[Finding]:
+    """Yield the collections with two segments for one thing; nothing else is said of their index.
+
+    No release makes them; what each of two holds depends on what was done with which release.
+    """
+    for each in collections:
+        if each.doubled:
+            text = f"{each.name}: the table of segments has two for its vectors, or for its rows"
+            rest = "which one chromadb uses differs, so nothing is said of what it would find"
+            yield Finding("segment-twice", "damage", f"{text}; {rest}.", each.name)
 
 
 def _object(text: object) -> dict[str, Any] | None:
