@@ -53,6 +53,8 @@ FIXTURES = Path(__file__).parent.parent / "fixtures"
 MANIFEST: dict[str, Any] = json.loads((FIXTURES / "manifest.json").read_text())
 HEALTHY = sorted(name for name, entry in MANIFEST.items() if entry["state"] == "healthy")
 BOTH_ERAS = ["chroma-0.6.3", "chroma-1.5.9"]
+#: The collections of a fixture whose index was written.
+INDEXED = ("drawers", "angles")
 
 
 @pytest.fixture(params=BOTH_ERAS)
@@ -696,6 +698,18 @@ def test_a_watermark_of_0_or_none_is_told_where_a_release_cannot_do_with_it(
     damage = {finding.kind for finding in seen.findings if finding.severity == "damage"}
     assert (kind in damage) == wrong
     assert (kind in seen.kinds()) == (wrong or "DELETE" in change), "told, as a note"
+
+
+@pytest.mark.parametrize("value", [10**12, (1 << 63) - 1])
+def test_marks_that_are_all_impossible_put_no_vector_in_doubt(value: int, palace: Path) -> None:
+    """Healed, the index is what it was and reads the log again: a mended copy has every vector."""
+    stored = f"x'{value:016x}'" if _era(palace) == "blob" else str(value)
+    _execute(palace, f"UPDATE max_seq_id SET seq_id = {stored}")  # noqa: S608 - a test's constant
+    seen = survey(palace)
+    assert seen.kinds() - CONSEQUENCES == {"watermark-impossible"}
+    assert all(not each.doubtful + each.unrecoverable for each in seen.collections)
+    said = [each.sentence for each in seen.findings if each.kind == "watermark-impossible"]
+    assert sum("vector watermark" in each for each in said) == len(INDEXED)
 
 
 def test_every_kind_of_finding_is_proven_here() -> None:

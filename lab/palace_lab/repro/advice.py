@@ -145,8 +145,9 @@ ADVICE: Mapping[str, Advice] = {
         "number is given its type (docs/s0-stale-server.md)",
     ),
     "watermark-impossible": Advice(
-        "unknown; chromadb passes over changes that it acknowledges",
-        "",
+        "the log was emptied or is of an earlier moment than the watermark, or somebody wrote a "
+        "number over a BLOB there, as a remedy; chromadb passes over changes that it acknowledges",
+        "",  # raw chromadb has not been seen to write one; tests/test_store_watermarks.py does
         _MARKS,
     ),
     "watermark-missing": Advice(

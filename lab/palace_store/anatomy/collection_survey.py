@@ -33,7 +33,8 @@ class CollectionSurvey:
     `rows` maps the ids chromadb would list to the sequence number of their last change, with the
     log above the metadata watermark applied. `served` maps the ids the index would answer to
     where their vector is: `IN_INDEX` or a position of the log. `vector_start` is the number above
-    which the log is applied to the index, -1 without a watermark. `salvaged` are the vectors of
+    which the log is applied to the index, -1 without a watermark. `log_last` is the highest number
+    in the whole palace's log, None when it is empty. `salvaged` are the vectors of
     rows that chromadb would not answer, or would from a damaged index, where a file surely holds
     them.
     """
@@ -47,6 +48,7 @@ class CollectionSurvey:
     rows: Mapping[str, int]
     served: Mapping[str, int]
     replayed: LogReplay
+    log_last: int | None = None
     findings: tuple[Finding, ...] = field(default=())
     salvaged: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
@@ -149,9 +151,10 @@ class CollectionSurvey:
     def beyond_all(self) -> bool:
         """Tell whether the vector watermark is impossible: it says nothing about the pickle."""
         below = self.metadata_watermark
+        read = below.value if below is not None and below.within(self.log_last) else None
         return self.vector_start > max(
             self.collection.log[-1].seq_id if self.collection.log else -1,
-            (below.value or -1) if below is not None else -1,
+            -1 if read is None else read,
             max(self.rows.values(), default=-1),
         )
 

@@ -114,6 +114,7 @@ def _survey(palace: Path, tables: Tables, each: Collection, *, deep: bool) -> Co
             # chromadb purges after every write once the index has been written.
             purged=tables.automatically_purge and above is not None,
         ),
+        log_last=tables.log_last,
     )
     if not each.listed or each.doubled:
         return result  # what its rows or its vectors are is not known, so nothing contradicts them

@@ -16,6 +16,8 @@ ADD, UPDATE, UPSERT, DELETE = range(4)
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SEQ_ID_BYTES_MAX = 24
+#: More records than any palace has seen; what a misread BLOB turns into is far above it.
+SEQ_ID_LIMIT = 1 << 48
 
 Era = Literal["blob", "integer"]
 
@@ -39,6 +41,11 @@ class Watermark:
     segment: str
     storage: str
     value: int | None
+
+    def within(self, log_last: int | None) -> bool:
+        """Tell whether the log can have gone so far; an emptied log can have gone anywhere."""
+        end = SEQ_ID_LIMIT - 1 if log_last is None else log_last
+        return self.value is not None and self.value <= end
 
 
 @dataclass(frozen=True)

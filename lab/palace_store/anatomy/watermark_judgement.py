@@ -11,10 +11,7 @@ from collections.abc import Iterator
 
 from palace_store.anatomy.collection_survey import CollectionSurvey
 from palace_store.anatomy.findings import Finding, Severity, found
-from palace_store.anatomy.records import Tables, Watermark
-
-#: More records than any palace has seen; what a misread BLOB turns into is far above it.
-_SEQ_ID_LIMIT = 1 << 48
+from palace_store.anatomy.records import SEQ_ID_LIMIT, Tables, Watermark
 
 
 def watermarks(tables: Tables, each: CollectionSurvey) -> Iterator[Finding]:
@@ -22,8 +19,8 @@ def watermarks(tables: Tables, each: CollectionSurvey) -> Iterator[Finding]:
     top = max([*each.collection.row_seq_ids, -1 if tables.log_last is None else tables.log_last])
     below = each.metadata_watermark
     yield from _watermark("metadata", below, top, tables, judged=tables.log_last is not None)
-    if below is not None and below.value is not None and below.value < _SEQ_ID_LIMIT:
-        top = max(top, below.value)
+    if below is not None and below.within(tables.log_last):
+        top = max(top, below.value or 0)
     yield from _watermark("vector", each.vector_watermark, top, tables, judged=True)
     # 1.x goes on without: it reads the log that is there once more.
     severity: Severity = "damage" if tables.era == "blob" else "note"
@@ -59,6 +56,6 @@ def _watermark(
     elif value == 0 and tables.era == "blob":
         text = f"the {scope} watermark is 0, with which 0.x passes over the next change"
         yield from found("watermark-impossible", "damage", text)
-    elif value < 0 or value >= _SEQ_ID_LIMIT or (judged and value > top):
+    elif value < 0 or value >= SEQ_ID_LIMIT or (judged and value > top):
         text = f"the {scope} watermark is {value}, the highest sequence number is {top}"
         yield from found("watermark-impossible", "damage", text)
