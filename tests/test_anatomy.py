@@ -625,6 +625,16 @@ def test_of_two_segments_the_one_that_was_written_is_read(first: str, palace: Pa
         assert seen.collection(each.name).missing_from_index == ()
 
 
+#: What is left of collection `never` in 1.x, and of `drawers` in 0.x, when a database is deleted.
+@pytest.mark.parametrize("name", ["never", "drawers"])
+def test_what_chromadb_leaves_of_a_deleted_database_is_a_note(name: str, palace: Path) -> None:
+    _execute(palace, f"DELETE FROM collections WHERE name = '{name}'")  # noqa: S608 - a test's constant
+    (finding,) = survey(palace).findings
+    left_by_itself = name == "never" or _era(palace) == "blob"
+    assert finding.kind == "segment-ownerless"
+    assert finding.severity == ("note" if left_by_itself else "warning")
+
+
 def test_a_vector_of_zeros_has_no_length(palace: Path) -> None:
     _zero_vector(palace)
     assert "index-torn" not in survey(palace).kinds()

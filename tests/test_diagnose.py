@@ -19,10 +19,11 @@ import pytest
 
 from palace_lab.catalog import find_scenarios
 from palace_lab.cli import palace_lab as cli
+from palace_lab.environments import ensure
 from palace_lab.errors import DeadlineError, ExitCode, LabError, RefusedError, UsageError
 from palace_lab.processes.scratch import ScratchDirectory
 from palace_lab.report.console import Console
-from palace_lab.repro import advice, diagnosis, reader, roots
+from palace_lab.repro import advice, diagnosis, reader, roots, special
 from palace_lab.repro.diagnosis import Diagnosis, diagnose
 from palace_lab.repro.document import FORMAT, document
 from palace_lab.repro.facts import Claim, Drawers, Reading
@@ -42,6 +43,7 @@ from whole_runs import INTERRUPTIBLE, START
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 MANIFEST: dict[str, Any] = json.loads((FIXTURES / "manifest.json").read_text())
+SPECIAL = tuple(each for each in vars(special).values() if isinstance(each, advice.Advice))
 #: The newest release that may have opened each fixture: from, and before.
 BOUNDS = {
     "0.4.24": (None, "0.5.0"),
@@ -424,6 +426,33 @@ def test_a_change_that_was_cut_off_is_a_note(palace: Path) -> None:
     ]
 
 
+DROPPED = """
+import sys
+import chromadb
+
+settings = chromadb.config.Settings(anonymized_telemetry=False)
+admin = chromadb.PersistentClient(sys.argv[1], settings=settings)._admin_client
+admin.create_database("other")
+client = chromadb.PersistentClient(sys.argv[1], settings=settings, database="other")
+client.create_collection("gone").add(ids=["a"], embeddings=[[1.0, 2.0]])
+admin.delete_database("other")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("release", ["0.6.3", "1.0.21", "1.3.7", "1.5.9"])
+def test_what_is_left_of_a_database_that_was_deleted_is_no_damage(
+    release: str, tmp_path: Path
+) -> None:
+    palace = copied(release, tmp_path)
+    subprocess.run([ensure(release).python, "-c", DROPPED, palace], check=True, timeout=120)
+    found = diagnose(palace, tell=quiet)
+    assert found.verdict == "healthy"
+    (left,) = found.findings
+    assert left.claim.kind == "segment-ownerless"
+    assert "database was deleted with chromadb" in left.advice.cause
+
+
 def _reading(index_by: Any, *claimed: Claim) -> Reading:
     drawers = Drawers("d", 3, "0.x", 4, index_by, 0, None, None, 4, "l2", 10, 10, "s", 0, 0, 0)
     return Reading(collections=(drawers,), claims=claimed)
@@ -458,12 +487,12 @@ def test_there_is_advice_for_every_kind_and_for_no_other() -> None:
 
 def test_every_scenario_that_is_named_exists() -> None:
     there = {each.name for each in find_scenarios()}
-    named = {each.scenario for each in (*advice.ADVICE.values(), advice.LEFT_OVER)}
+    named = {each.scenario for each in (*advice.ADVICE.values(), *SPECIAL)}
     assert named - {""} <= there
 
 
 def test_every_command_that_is_named_is_taken_by_the_command_line(palace: Path) -> None:
-    for each in (*advice.ADVICE.values(), advice.LEFT_OVER):
+    for each in (*advice.ADVICE.values(), *SPECIAL):
         words = each.command(palace).split()
         assert words[0] == "palace-lab"
         context = click.Context(cli)

@@ -77,23 +77,6 @@ class Advice:
         return f"{called()} diagnose {shown_path(palace)} --json"
 
 
-#: What chromadb 0.x does to its own index when an id is deleted, added and deleted in one batch.
-BY_ITSELF = frozenset({"index-only", "element-unknown"})
-LEFT_OVER = Advice(
-    "chromadb 0.x left it there itself: an id was deleted, added and deleted in one batch",
-    "s1/count-of-old",
-    "nothing: no row is missing",
-)
-
-#: What is left where palace_store has put back all that it could, and what that is told by.
-OF_LOST = frozenset({"vectors-missing", "unrecoverable", "index-drift"})
-LOST = Advice(
-    "no file held these vectors, or these changes, any more when palace_store came to mend it",
-    "",
-    "write the drawers that are named (all of them: --json) again, from their documents; put back "
-    "files of the palace if there is a copy from before",
-)
-
 ADVICE: Mapping[str, Advice] = {
     "segment-missing": Advice(
         "the directory of the index was renamed, as the published quarantine does, or removed",
@@ -187,7 +170,10 @@ ADVICE: Mapping[str, Advice] = {
     "segment-name": Advice("the file was not written by chromadb", "", _ASK),
     "config-unreadable": Advice("unknown: no release of chromadb writes this", "", _ASK),
     "segment-ownerless": Advice(
-        "the row of a collection was deleted from the tables, or a deletion was cut off", "", _ASK
+        "the row of a collection was deleted from the tables, or a deletion was cut off; or, while "
+        "the palace was one of 0.x, its database was deleted, which left all that it had",
+        "",
+        _ASK,
     ),
     "segment-twice": Advice("unknown: no release of chromadb writes this", "", _ASK),
     "segment-unlisted": Advice(

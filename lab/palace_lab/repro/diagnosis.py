@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Literal
 
 from palace_lab.errors import UsageError
-from palace_lab.repro.advice import BY_ITSELF, LEFT_OVER, LOST, OF_LOST, Advice
+from palace_lab.repro.advice import Advice
 from palace_lab.repro.facts import Claim, Reading
 from palace_lab.repro.holders import Holders, find_holders
 from palace_lab.repro.reader import ReaderDiedError, read_once
 from palace_lab.repro.reading import STORES
 from palace_lab.repro.roots import advise
+from palace_lab.repro.special import BY_ITSELF, LEFT_OVER, LOST, OF_DELETED, OF_LOST
 from palace_store.anatomy.records import is_segment_id
 
 Verdict = Literal["healthy", "in motion", "damaged"]
@@ -156,6 +157,8 @@ def _weighed(reading: Reading) -> Iterator[Claim]:
 def _advice(claim: Claim, claims: Sequence[Claim], reading: Reading) -> Advice:
     if claim.kind in BY_ITSELF and claim.severity == "note":
         return LEFT_OVER
+    if claim.kind == "segment-ownerless" and claim.severity == "note":
+        return OF_DELETED
     others = {each.kind for each in claims if each.collection == claim.collection}
     renamed = any(
         aside.startswith(f"{each.segment}.drift-")

@@ -175,7 +175,8 @@ def _read(reader: _Reader) -> Tables:
         text for (text,) in reader.rows("embeddings_queue_config", "config_json_str", order="id")
     ]
     config_read = queue_config(texts, findings)
-    findings += ownerless(segments, (each.id for each in collections))
+    in_use = {*rows, *watermarks, *log}
+    findings += ownerless(segments, (each.id for each in collections), in_use, era)
     findings += unlisted(collections)
     findings += doubled(collections)
     findings += incomplete(reader.names, migrations)

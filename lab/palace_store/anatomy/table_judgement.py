@@ -12,8 +12,8 @@ from collections.abc import Collection as Collection_
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from palace_store.anatomy.findings import Finding, Severity, some
-from palace_store.anatomy.records import Collection
+from palace_store.anatomy.findings import Finding, Severity, found
+from palace_store.anatomy.records import Collection, Era
 
 _BYTES_MAX = 1 << 20
 
@@ -67,28 +67,42 @@ def by_scope(
     Of two, 0.6.3 takes the lower id and 1.5.9 now one, now the other: that with a watermark (of
     those `written`) is returned, for it was used.
     """
-    found: dict[str, dict[str, str]] = {}
+    result: dict[str, dict[str, str]] = {}
     twice = set()
     for segment, kind, scope, collection in sorted(rows, key=lambda row: row[0]):
-        scopes = found.setdefault(collection, {})
+        scopes = result.setdefault(collection, {})
         if kind not in _TYPES.get(scope, (kind,)):
             continue
         if scope in scopes:
             twice.add(collection)
         if scope not in scopes or (segment in written and scopes[scope] not in written):
             scopes[scope] = segment
-    return found, frozenset(twice)
+    return result, frozenset(twice)
 
 
 def ownerless(
-    segments: Mapping[str, Mapping[str, object]], collections: Iterable[str]
+    segments: Mapping[str, Mapping[str, str]],
+    collections: Iterable[str],
+    in_use: Collection_[str],
+    era: Era,
 ) -> Iterator[Finding]:
-    """Yield one finding for the collections that have segments and are in no table themselves."""
-    known = set(collections)
-    ids = tuple(each for each in segments if each not in known)
-    if ids:
-        text = f"{len(ids)} collections have segments, and are not in the table of collections"
-        yield Finding("segment-ownerless", "warning", f"{text}: {some(ids)}.")
+    """Yield findings for the collections that have segments and are in no table themselves.
+
+    `in_use` are segments with rows or a watermark, and collections with records in the log. Where
+    a database is deleted chromadb leaves the segments of its collections, and 0.x all that they
+    have (measured: 0.6.3, 1.0.21, 1.3.7, 1.5.5 and 1.5.9).
+    """
+    gone = set(segments) - set(collections)
+    full = {each for each in gone if not {each, *segments[each].values()}.isdisjoint(in_use)}
+    of_full: Severity = "note" if era == "blob" else "warning"
+    told: tuple[tuple[set[str], Severity, str], ...] = (
+        (gone - full, "note", "empty segments"),
+        (full, of_full, "segments with all that they hold"),
+    )
+    for ids, severity, what in told:
+        if ids:
+            text = f"{len(ids)} collections are not in the table of collections, but their {what}"
+            yield from found("segment-ownerless", severity, f"{text} are", tuple(sorted(ids)))
 
 
 def unlisted(collections: Iterable[Collection]) -> Iterator[Finding]:
