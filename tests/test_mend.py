@@ -24,6 +24,9 @@ from palace_lab.repro.diagnosis import diagnose
 from palace_lab.repro.mending import check_target, copy_palace, mend_copy
 from palace_store.anatomy import survey
 
+sys.path.append(str(Path(__file__).parent / "entries"))
+from harm import unlink
+
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 RELEASES = ("0.5.23", "0.6.3", "1.0.21", "1.3.7", "1.5.9")
 
@@ -88,6 +91,19 @@ def test_what_a_file_still_holds_is_in_the_copy_and_the_palace_stays(
     for each in survey(copy).collections:
         assert set(each.served) == set(answers[each.name]["drawers"])
     assert diagnose(copy, tell=quiet).verdict == "healthy"
+
+
+@pytest.mark.slow
+@pytest.mark.s1
+def test_what_no_link_led_to_is_counted_before_and_after(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    palace = copied("1.5.9", tmp_path)
+    names = unlink(next(palace.glob("*/data_level0.bin")).parent, 3)
+    unreachable = {name for each in survey(palace).findings for name in each.ids}
+    assert unreachable >= set(names)
+    assert mended(palace, "--into", tmp_path / "copy") == ExitCode.PROMISED
+    assert f"found by no search: {len(unreachable)} before, 0 now" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -122,16 +122,18 @@ def _show(before: Diagnosis, after: Diagnosis, mended: Mended, console: Console)
     for line in mended.said:
         console.say(f"  {line}", hang=4)
     missing = {each.name: each.unfindable for each in before.reading.collections}
+    cut_off, still = _unreachable(before), _unreachable(after)
     fewer = 0
     for name, rows in mended.rows.items():
-        ids = mended.unfindable[name]
+        ids = tuple(dict.fromkeys((*mended.unfindable[name], *still.get(name, ()))))
+        first = missing.get(name, 0) + len(cut_off.get(name, ()))
         console.say(
             f"collection {one_line(name)}: {rows} rows, found by no search: "
-            f"{missing.get(name, 0)} before, {len(ids)} now"
+            f"{first} before, {len(ids)} now"
         )
-        fewer += max(0, len(ids) - missing.get(name, 0))
+        fewer += max(0, len(ids) - first)
         if ids:
-            shown = one_line(some(tuple(ids), _IDS_MAX))
+            shown = one_line(some(ids, _IDS_MAX))
             console.say(f"  write these again, from their documents: {shown}", hang=2)
     console.say(f"{_name(after.palace)}: {verdict(after)}", verdict_style(after))
     if fewer:
@@ -146,6 +148,12 @@ def _show(before: Diagnosis, after: Diagnosis, mended: Mended, console: Console)
         console.say(f"  {called()} diagnose {shown_path(after.palace)}", "cyan")
     console.say(f"{_name(before.palace)} is as it was", STYLES["quiet"])
     return ExitCode.PROMISED if healthy else ExitCode.VIOLATED
+
+
+def _unreachable(found: Diagnosis) -> dict[str | None, tuple[str, ...]]:
+    """Return by collection the ids of drawers that are in its index, and no link leads to."""
+    claims = (each.claim for each in found.findings)
+    return {each.collection: each.ids for each in claims if each.kind == "index-unreachable"}
 
 
 def _name(path: Path) -> str:
