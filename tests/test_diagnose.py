@@ -453,6 +453,33 @@ def test_what_is_left_of_a_database_that_was_deleted_is_no_damage(
     assert "database was deleted with chromadb" in left.advice.cause
 
 
+REFUSED = """
+import sys
+import chromadb
+
+settings = chromadb.config.Settings(anonymized_telemetry=False)
+client = chromadb.PersistentClient(sys.argv[1], settings=settings)
+try:
+    client.create_collection("refused", metadata={"hnsw:sync_threshold": 2})
+except ValueError:
+    sys.exit()
+raise AssertionError("taken")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("release", ["0.5.23", "0.6.3"])
+def test_a_collection_whose_settings_were_refused_has_that_for_its_cause(
+    release: str, tmp_path: Path
+) -> None:
+    palace = copied(release, tmp_path)
+    subprocess.run([ensure(release).python, "-c", REFUSED, palace], check=True, timeout=120)
+    (left,) = diagnose(palace, tell=quiet).findings
+    assert (left.claim.kind, left.claim.severity) == ("segment-unlisted", "warning")
+    assert "refused a setting" in left.advice.cause
+    assert "delete_collection" in left.advice.remedy
+
+
 def _reading(index_by: Any, *claimed: Claim) -> Reading:
     drawers = Drawers("d", 3, "0.x", 4, index_by, 0, None, None, 4, "l2", 10, 10, "s", 0, 0, 0)
     return Reading(collections=(drawers,), claims=claimed)

@@ -116,10 +116,12 @@ ADVICE: Mapping[str, Advice] = {
     "unrecoverable": Advice(_TWO_OR_PURGED, "s1/two-writers-alternating", _OPEN),
     "index-unreachable": Advice(
         "other vectors of the collection were replaced, and the last link to these was lost; or "
-        "many vectors are nearly or quite alike, of which chromadb's index links few by itself",
+        "chromadb's index links few by itself, as where many vectors are nearly or quite alike, "
+        "have one to four dimensions or are compared by their inner product (hnsw:space ip), or "
+        "where hnsw:M is small",
         "s1/replaced-vectors",
         f"{_STOP}; then {_MENDED}, where such drawers are written again, 100 at a time; "
-        "where vectors are alike only others help (docs/s1-measured.md)",
+        "where that is how the vectors or the settings are only others help (docs/s1-measured.md)",
     ),
     "watermark-blob": Advice(
         "a process of chromadb 0.x outlived an upgrade to 1.x and went on writing",
@@ -177,8 +179,7 @@ ADVICE: Mapping[str, Advice] = {
     ),
     "segment-twice": Advice("unknown: no release of chromadb writes this", "", _ASK),
     "segment-unlisted": Advice(
-        "rows of the table of segments were deleted or changed, or the file is not a whole copy; "
-        "where nothing was ever stored, a process of 0.x was killed while it made the collection",
+        "rows of the table of segments were deleted or changed, or the file is not a whole copy",
         "",
         f"{_COPY}; delete nothing that is listed: restore the file from a backup",
     ),

@@ -24,7 +24,7 @@ from palace_lab.repro.holders import Holders, find_holders
 from palace_lab.repro.reader import ReaderDiedError, read_once
 from palace_lab.repro.reading import STORES
 from palace_lab.repro.roots import advise
-from palace_lab.repro.special import BY_ITSELF, LEFT_OVER, LOST, OF_DELETED, OF_LOST
+from palace_lab.repro.special import BY_ITSELF, LEFT_OVER, LOST, NEVER_USED, OF_DELETED, OF_LOST
 from palace_store.anatomy.records import is_segment_id
 
 Verdict = Literal["healthy", "in motion", "damaged"]
@@ -159,6 +159,8 @@ def _advice(claim: Claim, claims: Sequence[Claim], reading: Reading) -> Advice:
         return LEFT_OVER
     if claim.kind == "segment-ownerless" and claim.severity == "note":
         return OF_DELETED
+    if claim.kind == "segment-unlisted" and claim.severity == "warning":
+        return NEVER_USED
     others = {each.kind for each in claims if each.collection == claim.collection}
     renamed = any(
         aside.startswith(f"{each.segment}.drift-")

@@ -20,6 +20,16 @@ OF_DELETED = Advice(
     "file from a backup",
 )
 
+NEVER_USED = Advice(
+    "chromadb 0.x refused a setting when the collection was created (ValueError, as for "
+    "hnsw:sync_threshold = 2), or was killed in the middle of that: it writes the collection first "
+    "and its segments after",
+    "",
+    "nothing was ever stored in it and every use of it fails: delete it with chromadb "
+    "(delete_collection) and create it again; a program with palace_store removes it by itself "
+    "where a change of it was cut off",
+)
+
 #: What is left where palace_store has put back all that it could, and what that is told by.
 OF_LOST = frozenset({"vectors-missing", "unrecoverable", "index-drift"})
 LOST = Advice(
