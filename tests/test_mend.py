@@ -311,6 +311,15 @@ def changed(palace: Path, statement: str) -> None:
         connection.execute(statement)
 
 
+def test_what_chromadb_cannot_open_is_not_copied(tmp_path: Path) -> None:
+    palace = copied("1.5.9", tmp_path)
+    headless(palace)
+    changed(palace, "DELETE FROM migrations WHERE dir = 'sysdb'")
+    with pytest.raises(UsageError, match=r"table of migrations .* restore the file from a backup"):
+        mended(palace, "--into", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.s1
 @pytest.mark.parametrize("release", ["0.6.3", "1.5.9"])

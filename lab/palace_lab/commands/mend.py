@@ -23,6 +23,10 @@ from palace_lab.repro.telling import verdict, verdict_style
 from palace_store.anatomy.findings import some
 
 _IDS_MAX = 5
+#: With these chromadb opens nothing of the copy either, or must not.
+_HOPELESS = frozenset(
+    {"pickle-refused", "database-missing", "database-unreadable", "tables-incomplete"}
+)
 
 
 @click.command("mend")
@@ -103,7 +107,7 @@ def _release(asked: str, reading: Reading) -> str:
 
 def _refuse_hopeless(before: Diagnosis) -> None:
     for each in before.findings:
-        if each.claim.kind in ("pickle-refused", "database-missing", "database-unreadable"):
+        if each.claim.kind in _HOPELESS:
             raise UsageError(
                 f"{one_line(each.claim.sentence)} Nothing here mends that: {each.advice.remedy}"
             )
