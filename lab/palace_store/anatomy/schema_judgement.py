@@ -51,7 +51,7 @@ def incomplete(
         if table in tables and len(recorded.get(part, ())) < max(recorded.get(part, ()), default=1)
     ]
     if gaps:
-        text = f"the table of migrations has not all of how {' and '.join(gaps)} came about"
+        text = f"the table of migrations has not all of how {', '.join(gaps)} came about"
         yield from found("tables-incomplete", "damage", f"{text}, and chromadb opens nothing")
 
 

@@ -119,7 +119,7 @@ def unlisted(collections: Iterable[Collection]) -> Iterator[Finding]:
         ]
         if lacks:
             lacking = " and ".join(lacks)
-            text = f"{each.name}: the table of segments has none for its {lacking} that opens"
+            text = f"{each.name}: the table of segments has none that opens for its {lacking}"
             used = each.dimension is not None or each.row_ids or each.log
             severity: Severity = "damage" if used else "warning"
             yield Finding("segment-unlisted", severity, f"{text}.", each.name)
