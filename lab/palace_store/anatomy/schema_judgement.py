@@ -22,8 +22,12 @@ _MADE: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("embeddings_queue", 1): ("embeddings_queue",),
     ("embeddings_queue", 2): ("embeddings_queue_config",),
 }
-#: A table of each part, which shows that the part was begun.
-_BEGUN = {"sysdb": "segments", "metadb": "embeddings", "embeddings_queue": "embeddings_queue"}
+#: A table of each part, which shows that it was begun, and its last migration that is known here.
+_BEGUN = {
+    "sysdb": ("segments", 10),
+    "metadb": ("embeddings", 6),
+    "embeddings_queue": ("embeddings_queue", 2),
+}
 
 
 def incomplete(
@@ -45,11 +49,11 @@ def incomplete(
     if missing:
         text = f"tables that chromadb has made are missing: {', '.join(missing)}"
         yield from found("tables-incomplete", "damage", f"{text}; it opens no collection")
-    gaps = [
-        part
-        for part, table in _BEGUN.items()
-        if table in tables and len(recorded.get(part, ())) < max(recorded.get(part, ()), default=1)
-    ]
+    gaps = []
+    for part, (table, known) in _BEGUN.items():
+        last = max(recorded.get(part, ()), default=1)
+        if table in tables and not recorded.get(part, set()) >= {*range(1, min(last, known) + 1)}:
+            gaps.append(part)
     if gaps:
         text = f"the table of migrations has not all of how {', '.join(gaps)} came about"
         yield from found("tables-incomplete", "damage", f"{text}, and chromadb opens nothing")
