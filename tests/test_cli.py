@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from palace_lab.errors import ExitCode
 from palace_lab.plan import Plan, dump_plan
 from palace_lab.plan.steps import write
+from palace_lab.report.rundir import RunDirectory
 
 CLONE = Path(__file__).resolve().parents[1]
 START = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
@@ -109,24 +112,74 @@ def test_release_that_no_interpreter_here_can_run_is_refused(tmp_path: Path) -> 
     assert 'type="refused"' in (tmp_path / "reports" / "latest" / "junit.xml").read_text()
 
 
+HEALTHY = str(CLONE / "fixtures" / "chroma-1.5.9" / "palace")
+#: Of each way to say something: click's, our console's, and before any command is begun.
+SAYING = {
+    "list": ["list"],
+    "diagnose": ["diagnose", HEALTHY],
+    "help": ["repro", "--help"],
+}
+
+
+def in_shell(line: str, *words: str, cwd: Path, **environ: str) -> tuple[int, str]:
+    """Run `line` with "$@" for the command and its words; its code and standard error."""
+    variables = {**os.environ, "PALACE_LAB_SCENARIOS": str(CLONE / "scenarios"), **environ}
+    done = subprocess.run(
+        ["/bin/sh", "-c", line, "sh", sys.executable, "-c", START, *words],
+        cwd=cwd,
+        env={name: value for name, value in variables.items() if value},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_output_that_finds_no_room_is_one_sentence(tmp_path: Path, unbuffered: str) -> None:
-    scenarios = {"PALACE_LAB_SCENARIOS": str(CLONE / "scenarios")}
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", START, "list"],
-            cwd=tmp_path,
-            env={**os.environ, **scenarios, "PYTHONUNBUFFERED": unbuffered},
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    assert done.returncode == ExitCode.REFUSED
-    assert done.stderr.splitlines() == [
-        "palace-lab: where its output goes: No space left on device; make room, then ask again"
-    ]
+@pytest.mark.parametrize("case", SAYING)
+def test_output_that_nobody_reads_ends_as_any_tool_does(
+    tmp_path: Path, case: str, unbuffered: str
+) -> None:
+    # the reader is gone before the command says a word
+    line = '{ read -r _; "$@"; echo $? >code; } <began | exec 3>began'
+    os.mkfifo(tmp_path / "began")
+    _, said = in_shell(line, *SAYING[case], cwd=tmp_path, PYTHONUNBUFFERED=unbuffered)
+    code = int((tmp_path / "code").read_text())
+    assert code == 128 + signal.SIGPIPE
+    assert [line for line in said.splitlines() if not line.endswith(" so far")] == []
+
+
+FULL = "No space left on device; make room, then ask again"
+CLOSED = "it is closed; give it a file, a pipe or a terminal"
+READ_ONLY = "Bad file descriptor; give it a file, a pipe or a terminal"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("to", "told"), [(">/dev/full", FULL), (">&-", CLOSED), ("1</dev/null", READ_ONLY)]
+)
+@pytest.mark.parametrize("case", ["list", "diagnose"])
+def test_output_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, case: str, to: str, told: str, unbuffered: str
+) -> None:
+    code, said = in_shell(f'"$@" {to}', *SAYING[case], cwd=tmp_path, PYTHONUNBUFFERED=unbuffered)
+    assert code == ExitCode.REFUSED
+    *_, last = said.splitlines()  # on a slow machine it says before what it is doing
+    assert last == f"palace-lab: where its output goes: {told}"
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("to", ["2>/dev/full", "2>&-"])
+def test_an_error_that_nobody_hears_is_no_verdict(tmp_path: Path, to: str) -> None:
+    code, _ = in_shell(f'"$@" {to}', "replay", "nowhere", cwd=tmp_path)
+    assert code == (ExitCode.USAGE if to == "2>&-" else ExitCode.REFUSED)
+
+
+def test_a_run_whose_output_nobody_reads_is_not_called_broken_off(tmp_path: Path) -> None:
+    directory = RunDirectory.create(tmp_path)
+    with pytest.raises(BrokenPipeError):
+        directory.broke_off(BrokenPipeError(errno.EPIPE, "Broken pipe"))
 
 
 def test_a_folder_that_is_gone_is_one_sentence(tmp_path: Path) -> None:

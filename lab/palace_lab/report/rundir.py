@@ -93,7 +93,10 @@ class RunDirectory:
         """Return the error that ends a run which the system let write, or read, no more.
 
         `again` is the command that goes on with it: by default `command --resume` and the path.
+        Raises a broken pipe as it is: nobody reads the output, which is no trouble of the run.
         """
+        if isinstance(error, BrokenPipeError):
+            raise error
         where = error.filename or self.path
         remedy = "make room, or put back what was removed"
         if error.errno in (errno.EMFILE, errno.ENFILE):
