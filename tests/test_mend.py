@@ -9,8 +9,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from palace_lab.repro import mending
 from palace_lab.repro.diagnosis import diagnose
 from palace_lab.repro.mending import check_target, copy_palace, mend_copy
 from palace_store.anatomy import survey
+from palace_store.errors import PalaceError
+from palace_store.shell import beyond_help, out_of_room
 
 sys.path.append(str(Path(__file__).parent / "entries"))
 from harm import unlink
@@ -226,6 +228,24 @@ def test_a_copy_that_cannot_be_finished_is_removed(
     assert content(palace) == before
 
 
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), True),
+        (RuntimeError("error returned from database: (code: 13) database or disk is full"), True),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x"), True),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), True),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), False),
+    ],
+)
+def test_a_full_disk_is_known_by_what_is_said_of_it(error: Exception, full: bool) -> None:
+    wrapped = PalaceError("it cannot be opened")
+    wrapped.__cause__ = error
+    assert out_of_room(error) is full
+    assert out_of_room(wrapped) is full
+    assert ("make room" in beyond_help("palace", error)) is full
+
+
 def test_a_palace_that_changes_meanwhile_is_not_copied(tmp_path: Path) -> None:
     palace = copied("1.5.9", tmp_path)
     with pytest.raises(LabError, match="changed while it was copied"):
@@ -261,6 +281,37 @@ def test_the_death_of_the_mending_process_is_told(
         mend_copy(palace, environment, quiet)
     assert killed
     assert not palace.exists()
+
+
+@contextmanager
+def small_disk(place: Path, size_bytes: int) -> Iterator[Path]:
+    """Mount a disk of that size at a place; skips where that is not allowed."""
+    place.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "none", str(place)]
+    if subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)  # noqa: S607
+
+
+@pytest.mark.slow
+@pytest.mark.s1
+@pytest.mark.parametrize("release", ["0.6.3", "1.5.9"])
+def test_a_disk_that_fills_while_the_copy_is_mended_is_no_room(
+    tmp_path: Path, release: str
+) -> None:
+    palace = copied(release, tmp_path)
+    headless(palace)
+    before = content(palace)
+    weight = sum(len(each) for _, each in before.values())
+    with small_disk(tmp_path / "disk", weight + 40_000) as disk:
+        with pytest.raises(RefusedError, match=r"no room for the copy .* make room") as refused:
+            mended(palace, "--into", disk / "copy", "--release", release)
+        assert list(disk.iterdir()) == []
+    assert "nothing more can be done" not in str(refused.value)
+    assert content(palace) == before
 
 
 def no_settings(palace: Path) -> None:

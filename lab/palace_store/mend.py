@@ -3,7 +3,8 @@
 Opening is all there is to it: whoever opens a palace first looks through it and puts right what its
 log and files allow (`examination`). This does so at once and says, as one line of JSON, how many
 drawers each collection has and which of them no search finds. Nobody else may be using the palace.
-Exit code 1 is a palace that was refused, unchanged, 2 none, or words that make no sense.
+Exit code 1 is a palace that was refused, unchanged, 2 none, or words that make no sense, 7 a disk
+that is full: make room, then ask again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ import sys
 
 from palace_store.drawers import DrawerStore
 from palace_store.errors import PalaceError, PalaceInputError
-from palace_store.shell import REFUSED, USAGE, beyond_help, check_palace, let_the_library_speak
+from palace_store.shell import (
+    NO_ROOM,
+    REFUSED,
+    USAGE,
+    beyond_help,
+    check_palace,
+    let_the_library_speak,
+    out_of_room,
+)
 
 
 def mend(palace: str) -> dict[str, dict[str, object]]:
@@ -41,11 +50,15 @@ def main(words: list[str]) -> int:
         print(json.dumps(mend(words[0])))
     except PalaceError as error:
         print(f"palace_store: {error}", file=sys.stderr)
-        return USAGE if isinstance(error, PalaceInputError) else REFUSED
+        return USAGE if isinstance(error, PalaceInputError) else _refused(error)
     except Exception as error:  # noqa: BLE001  (of whichever chromadb this is)
         print(beyond_help(words[0], error), file=sys.stderr)
-        return REFUSED
+        return _refused(error)
     return 0
+
+
+def _refused(error: Exception) -> int:
+    return NO_ROOM if out_of_room(error) else REFUSED
 
 
 if __name__ == "__main__":

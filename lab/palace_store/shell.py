@@ -16,9 +16,11 @@ from palace_store.errors import PalaceInputError
 
 #: Exit codes: the palace was refused; there is none, or the words make no sense.
 REFUSED, USAGE = 1, 2
+NO_ROOM = 7  # the code of `palace-lab` for it
 INTERRUPTED = 130
 #: The stand-in model of a server, and the dimension of any, where no other is named.
 MODEL, DIMENSION = "stand-in-a", 384
+_FULL = ("database or disk is full", "No space left on device", "Disk quota exceeded")
 
 
 class Parser(argparse.ArgumentParser):
@@ -83,10 +85,26 @@ def let_the_library_speak() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
 
 
+def out_of_room(error: BaseException) -> bool:
+    """Tell whether an error, or one it came from, is a disk or a quota that is full.
+
+    chromadb hands on in words of its own what SQLite and the system told it.
+    """
+    each: BaseException | None = error
+    while each is not None:
+        if any(said in str(each) for said in _FULL):
+            return True
+        each = each.__cause__ or each.__context__
+    return False
+
+
 def beyond_help(palace: str, error: Exception) -> str:
     """Return the sentence for an error that comes from whichever chromadb this is."""
     sentence = " ".join(str(error).split())
+    todo = "nothing more can be done here: put it back from a copy"
+    if out_of_room(error):
+        todo = "make room on its disk, then ask again"
     return (
         f"palace_store: chromadb does not go on from {palace} ({type(error).__name__}: "
-        f"{sentence:.300}); nothing more can be done here: put it back from a copy"
+        f"{sentence:.300}); {todo}"
     )

@@ -27,12 +27,17 @@ from palace_lab.report.words import duration, one_line, size
 from palace_lab.repro.holders import find_holders
 from palace_lab.repro.reader import scratch_directory, watch
 from palace_lab.repro.reading import stamps
+from palace_store.shell import NO_ROOM
 
 DEADLINE_S = 3600.0
 _BLOCK_BYTES = 4 << 20
 _GONE = (
     "the copy was removed and the palace is as it was: ask for the release that last wrote it "
     "(--release), or put the palace back from a backup"
+)
+_NO_ROOM = (
+    "the copy was removed and the palace is as it was: make room, or name a folder that has about "
+    "twice what the palace takes"
 )
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LINES_MAX, _LINE_MAX = 40, 300
@@ -96,7 +101,7 @@ def copy_palace(palace: Path, target: Path, tell: Tell) -> int:
         where, what = error.filename or target, error.strerror or str(error)
         raise (RefusedError if error.errno in _FULL else LabError)(
             f"the copy was given up: {where}: {what}; the palace is as it was: name a folder with "
-            f"{size(total)} of room"
+            f"{size(2 * total)} of room, half of it for the mending"
         ) from None
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
@@ -123,8 +128,9 @@ def mend_copy(
 ) -> Mended:
     """Let the library open the copy with one release of chromadb.
 
-    Raises `LabError` where its process died or was refused, and `DeadlineError`; the copy is
-    removed then, for it is neither as it was nor mended.
+    Raises `LabError` where its process died or was refused, `RefusedError` where there was no room
+    for what it writes, and `DeadlineError`; the copy is removed then, for it is neither as it was
+    nor mended.
     """
     try:
         return _mended(copy, environment, tell, deadline_s)
@@ -165,6 +171,8 @@ def _mended(copy: Path, environment: Environment, tell: Tell, deadline_s: float)
         raise LabError(f"the process that opened {copy} {ended}; {_GONE}")
     if process.returncode or not answer:
         why = lines[-1] if lines else f"it ended with code {process.returncode}"
+        if process.returncode == NO_ROOM:
+            raise RefusedError(f"no room for the copy while it was mended: {why}; {_NO_ROOM}")
         raise LabError(f"{copy} could not be mended: {why}; {_GONE}")
     found = json.loads(answer)
     return Mended(
