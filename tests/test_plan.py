@@ -242,10 +242,36 @@ def test_a_file_that_is_far_too_long_is_not_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "huge.json"
     with path.open("wb") as file:
         file.truncate(1 << 40)  # sparse; more than any memory
-    for huge in (path, Path("/dev/zero")):
+    with pytest.raises(UsageError) as caught:
+        load_plan(path)
+    one_sentence(caught, str(path), "no plan of this lab")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for odd in (pipe, Path("/dev/zero")):
         with pytest.raises(UsageError) as caught:
-            load_plan(huge)
-        one_sentence(caught, str(huge), "no plan of this lab")
+            load_plan(odd)
+        one_sentence(caught, f"cannot read the plan {odd}: It is not a file")
+
+
+@pytest.mark.parametrize(
+    ("key", "once", "twice"),
+    [
+        ("steps", b'"seed"', b'"steps": [], "seed"'),
+        ("op", b'"op"', b'"op": "write", "op"'),
+        ("count", b'"count"', b'"count": 1, "count"'),
+    ],
+)
+def test_a_key_twice_is_told_and_not_left_out(
+    key: str, once: bytes, twice: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "twice.json"
+    path.write_bytes(dump_plan(PLAN).replace(once, twice, 1))
+    with pytest.raises(UsageError) as caught:
+        load_plan(path)
+    one_sentence(caught, str(path), f"the key '{key}' twice", "leave one of the two away")
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,12 @@ def test_what_configures_nothing_is_said_with_its_path(tmp_path: Path, raw: byte
         Configuration(path, OLD).refuse_changed()
 
 
+def test_a_configuration_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PalaceInputError, match="pipe is not a regular file"):
+        read_configuration(tmp_path / "pipe")
+
+
 def test_a_configuration_that_cannot_be_read_lets_nobody_write(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "embedding.json"):
         with pytest.raises(PalaceInputError, match="cannot be read"):

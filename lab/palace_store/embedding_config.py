@@ -11,6 +11,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+from palace_store.anatomy.findings import AnatomyError, read_bounded
 from palace_store.embedding import HashEmbedder, Identity, told_apart
 from palace_store.errors import OtherModelError, PalaceInputError
 from palace_store.shell import DIMENSION, MODEL
@@ -21,10 +22,8 @@ _BYTES_MAX = 64 * 1024
 def read_configuration(path: Path | str) -> Identity:
     """Return the model a file configures; raises `PalaceInputError` where it configures none."""
     try:
-        with Path(path).open("rb") as file:
-            raw = file.read(_BYTES_MAX + 1)
-        text = raw.decode() if len(raw) <= _BYTES_MAX else ""
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bounded(Path(path), _BYTES_MAX).decode()
+    except (AnatomyError, UnicodeDecodeError) as error:
         raise PalaceInputError(f"the configuration {path} cannot be read: {error}") from None
     try:
         return Identity.parse(text)

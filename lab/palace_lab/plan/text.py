@@ -5,7 +5,13 @@ The text is JSON with two spaces of indentation, so that two plans can be compar
 
 from __future__ import annotations
 
+import errno
+import json
+import os
+import stat
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -32,10 +38,13 @@ def dump_plan(plan: Plan) -> bytes:
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a plan that can be played; what is wrong with it is said in one sentence."""
+    """Read a plan that can be played; what is wrong with it is said in one sentence.
+
+    Only a file is read: a pipe that nobody writes into would be waited for without end. A key that
+    an object has twice is refused, for one of the two would count for nothing.
+    """
     try:
-        with path.open("rb") as file:
-            raw = file.read(_BYTES_MAX + 1)
+        raw = _content(path)
     except OSError as error:
         raise UsageError(
             f"cannot read the plan {path}: {error.strerror}; a run keeps its plans under "
@@ -43,7 +52,35 @@ def load_plan(path: Path) -> Plan:
         ) from None
     if len(raw) > _BYTES_MAX:
         raise UsageError(f"{path} has over {_BYTES_MAX} bytes; that is no plan of this lab")
-    return check_plan(parse_plan(raw, str(path)), str(path))
+    plan = parse_plan(raw, str(path))
+    if twice := _key_twice(raw):
+        raise UsageError(
+            f"{path} has the key {twice!a:.80} twice in one object: leave one of the two away"
+        )
+    return check_plan(plan, str(path))
+
+
+def _content(path: Path) -> bytes:
+    """Return a file, of one that is too long a byte more than it may have."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "It is not a file")
+        return file.read(_BYTES_MAX + 1)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _key_twice(raw: bytes) -> str | None:
+    """Return a key that an object of this JSON has twice; None if there is none."""
+    twice: list[str] = []
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        twice.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+
+    json.loads(raw, object_pairs_hook=look, parse_int=len, parse_float=len)  # of any length
+    return twice[0] if twice else None
 
 
 def parse_plan(raw: bytes, where: str) -> Plan:

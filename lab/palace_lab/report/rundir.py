@@ -21,10 +21,12 @@ from typing import Any
 
 from palace_lab.called import called
 from palace_lab.errors import LabError, UsageError
+from palace_store.anatomy.findings import AnatomyError, read_bounded
 
 RESULTS = "results.jsonl"
 ASKED = "asked.json"
 LATEST = "latest"
+_ASKED_BYTES_MAX = 16 * 1024 * 1024
 _PART_CHARACTERS_MAX = 80
 #: Names that need no change but "/" to "+", and cannot be taken for a changed one ("_").
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9./-]*")
@@ -121,10 +123,12 @@ class RunDirectory:
 def asked_in(path: Path) -> dict[str, Any]:
     """Return what the run in a directory was asked for; {} where it does not say."""
     try:
-        asked = json.loads((path / ASKED).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
+        asked = json.loads(read_bounded(path / ASKED, _ASKED_BYTES_MAX))
+    except AnatomyError as error:
+        if error.kind == "missing":
+            return {}
+        raise UsageError(f"{error}; start a new run") from None
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path / ASKED} cannot be read ({error}); start a new run") from None
     if not isinstance(asked, dict):
         raise UsageError(f"{path / ASKED} does not say what the run was asked for; start a new run")
