@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from palace_lab.errors import ExitCode
+from palace_lab.errors import ExitCode, UsageError
 from palace_lab.plan import Plan, dump_plan
 from palace_lab.plan.steps import write
-from palace_lab.report.rundir import RunDirectory
+from palace_lab.report.rundir import ASKED, RunDirectory, asked_in
 
 CLONE = Path(__file__).resolve().parents[1]
 START = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
@@ -58,6 +58,12 @@ WRONG = {
     "report directory that is a file": (["run", "--report-dir", "broken.json"], "cannot write"),
     "no trials": (["run", "--trials", "0"], "not in the range"),
     "unknown command": (["rnu"], "No such command"),
+    "empty path": (["diagnose", ""], "the path is empty: name one"),
+    "empty path of a plan": (["replay", ""], "the path is empty: name one"),
+    "empty path of an option": (["run", "--report-dir", ""], "the path is empty: name one"),
+    "temperature that is none": (["soak", "--temperature-max", "nan"], "nan is no number"),
+    "size that is none": (["soak", "--keep-gb", "nan"], "nan is no number"),
+    "endless size": (["soak", "--keep-gb", "inf"], "inf is not in the range"),
     "unknown benchmark": (["bench", "speed"], "there are: writers"),
 }
 
@@ -180,6 +186,12 @@ def test_a_run_whose_output_nobody_reads_is_not_called_broken_off(tmp_path: Path
     directory = RunDirectory.create(tmp_path)
     with pytest.raises(BrokenPipeError):
         directory.broke_off(BrokenPipeError(errno.EPIPE, "Broken pipe"))
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ASKED)
+    with pytest.raises(UsageError, match=r"asked\.json is not a regular file; start a new run"):
+        asked_in(tmp_path)
 
 
 def test_a_folder_that_is_gone_is_one_sentence(tmp_path: Path) -> None:

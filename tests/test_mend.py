@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from palace_lab.cli import palace_lab as cli
@@ -148,7 +149,7 @@ def test_a_healthy_palace_gets_no_copy(tmp_path: Path, capsys: pytest.CaptureFix
         (["palace", "--into", "old/chroma.sqlite3/copy"], "cannot be made"),
         (["palace", "--into", "/proc/copy"], "cannot be made"),
         (["palace", "--into", "x" * 300], "cannot be made"),
-        (["palace", "--into", ""], "is there already"),
+        (["palace", "--into", ""], "the path is empty"),
         (["palace", "--into", "copy", "--release", "0.6.3"], "older than the 1.5.0"),
         (["palace", "--into", "copy", "--release", "9.9.9"], "there is no chromadb 9.9.9"),
         (["old", "--into", "copy"], "say with --release"),
@@ -162,8 +163,9 @@ def test_what_makes_no_sense_is_one_sentence_and_makes_nothing(
     headless(tmp_path / "old")
     monkeypatch.chdir(tmp_path)
     before = content(tmp_path)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises((UsageError, click.UsageError)) as refused:
         mended(*words)
+    assert told in str(refused.value)
     assert content(tmp_path) == before
 
 

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from palace_lab.commands.durations import seconds_of
 from palace_lab.runner.cells import SEED_VARIABLE
 
+
+class _Place(click.Path):
+    """A path that is named: `Path("")`, of a variable that is not set, is the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if os.fspath(value) in ("", b""):
+            self.fail("the path is empty: name one", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Amount(click.FloatRange):
+    """A number in a range; NaN is in none, though it is beyond neither end of it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or say what is wrong with it."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number", param, ctx)
+        return number
+
+
 #: A file or folder. Whoever opens one that may not be read says so, in the sentence of the command.
-PLACE = click.Path(path_type=Path, readable=False)
+PLACE = _Place(path_type=Path, readable=False)
 
 
 def _seconds(value: str | float) -> float:

@@ -16,7 +16,7 @@ import click
 
 from palace_lab.commands import notify as hook
 from palace_lab.commands.durations import bytes_of, seconds_of
-from palace_lab.commands.options import PLACE, jobs_option, releases_option
+from palace_lab.commands.options import PLACE, Amount, jobs_option, releases_option
 from palace_lab.commands.prepare import default_reports
 from palace_lab.commands.session import Asked, Session, begin
 from palace_lab.errors import ExitCode, LabError
@@ -41,14 +41,14 @@ _GB = 1000**3
 @click.option("--write-budget", type=bytes_of, metavar="SIZE", default="200GB", show_default=True)
 @click.option(
     "--temperature-max",
-    type=click.FloatRange(0, 150),
+    type=Amount(0, 150),
     default=80.0,
     show_default=True,
     help="Pause above it, in degrees Celsius; 0: never.",
 )
 @click.option("--memory-max", type=bytes_of, metavar="SIZE", default="3GB", show_default=True)
 @click.option("--keep-nights", type=click.IntRange(1, 10_000), default=14, show_default=True)
-@click.option("--keep-gb", type=click.FloatRange(0.001, 100_000), default=2.0, show_default=True)
+@click.option("--keep-gb", type=Amount(0.001, 100_000), default=2.0, show_default=True)
 @click.option("--notify", help="A command that reads the one line, or has it for its word {}.")
 @click.option("--soak-dir", type=PLACE, help="Default: ./reports/soak.")
 @click.option("--resume", is_flag=True, help="Go on with the last night if it was cut off.")
