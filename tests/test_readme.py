@@ -283,6 +283,11 @@ def test_every_fix_is_explained_on_a_page() -> None:
     assert set(KNOWN) - explained == set()
 
 
+def test_who_listens_beyond_this_machine_is_told_that_any_name_is_answered() -> None:
+    told = " ".join(server_parser().format_help().split())
+    assert "another address answers whatever Host they name, to whoever reaches it" in told
+
+
 def test_the_verdicts_are_those_of_the_judge() -> None:
     listed = re.findall(r"^\| `([A-Z ]+)` \|", README, re.MULTILINE)
     assert sorted(listed) == sorted(get_args(Name))

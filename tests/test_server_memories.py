@@ -420,6 +420,8 @@ def test_a_server_that_is_started_with_another_remote_keeps_and_tells_everything
         (("--remote-key-file", "/nowhere/key"), "--remote"),
         (("--remote", "http://127.0.0.1:9", "--remote-key-file", "/nowhere/key"), "/nowhere/key"),
         (("--recall-timeout", "0"), "recall-timeout"),
+        (("--recall-timeout", "nan"), "recall-timeout"),
+        (("--sync-interval", "1e300"), "sync-interval"),
     ],
 )
 def test_a_remote_that_cannot_be_one_is_refused_before_anything_is_served(

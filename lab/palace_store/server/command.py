@@ -21,12 +21,13 @@ from palace_store.server.handover import Handover
 from palace_store.shell import INTERRUPTED, USAGE, Parser, add_model
 
 TROUBLE = 3  # the store itself, or its disk, says no
+_YEAR_S = 366 * 86_400.0  # more than anybody waits, and no more than a clock can be asked for
 RESTART_S = 60.0  # our choice: as long as a call waits for a lock
 
 
 def _seconds(text: str) -> float:
     value = float(text)
-    if not 0 < value < float("inf"):
+    if not 0 < value <= _YEAR_S:
         raise ValueError(text)
     return value
 
@@ -39,7 +40,12 @@ def parser() -> argparse.ArgumentParser:
     made = Parser(prog="palace-server", description="Serve one palace to MCP clients.")
     made.add_argument("--palace", required=True, metavar="FOLDER", help="made if it is not there")
     made.add_argument("--http", action="store_true", help="streamable HTTP instead of stdio")
-    made.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    made.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="default: %(default)s, which answers only requests to its own name; another address "
+        "answers whatever Host they name, to whoever reaches it: keep strangers off by a firewall",
+    )
     made.add_argument("--port", type=int, default=8000, help="default: %(default)s; path: /mcp")
     add_model(made, required=False)
     made.add_argument(
