@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -195,11 +196,54 @@ def test_a_server_that_cannot_restart_answers_what_reads(tmp_path: Path) -> None
         assert pipe.close() == b""
 
 
+def newer(file: Path) -> None:
+    """Give a file, which somebody may have open, the schema of a library to come."""
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA user_version = 99")
+
+
+@pytest.mark.parametrize("name", ["knowledge.sqlite3", "memories.sqlite3"])
+def test_a_library_older_than_a_file_is_not_restarted_into(name: str, tmp_path: Path) -> None:
+    server = server_on(tmp_path)
+
+    async def story(client: Client) -> None:
+        await ok(client, "add_drawer", content="before")
+        await ok(client, "kg_add", subject="Ada", predicate="keeps", object="bees")
+        await ok(client, "memory_store", content="the bees are in the garden")
+
+        def replace() -> None:
+            newer(server.palace / name)
+            server.site.upgrade()
+
+        await stays(client, replace, rf"{name} has schema 99, this library knows \d: upgrade")
+
+    play(server, story)
+
+
+@pytest.mark.parametrize("left", ["log", "no log", "log of nobody"])
+def test_a_newer_schema_is_seen_without_a_trace(tmp_path: Path, left: str) -> None:
+    server, made = server_on(tmp_path), tmp_path / "made"
+    made.mkdir()
+    server.palace.mkdir()
+    with closing(sqlite3.connect(made / "knowledge.sqlite3")) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA user_version = 99")
+        if left == "no log":
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for each in made.iterdir():
+            if left == "log" or not each.name.endswith("-shm"):
+                shutil.copy(each, server.palace)
+    before = {path: path.stat().st_mtime_ns for path in server.palace.rglob("*")}
+    ended = server.run("--check", "--palace", str(server.palace), *SMALL)
+    assert {path: path.stat().st_mtime_ns for path in server.palace.rglob("*")} == before
+    assert ended.returncode == 2
+    assert "has schema 99, this library knows" in ended.stderr
+
+
 def spoil(palace: Path) -> None:
-    """Make of the knowledge graph what is refused by whoever opens it, and only by them."""
-    db = sqlite3.connect(palace / "knowledge.sqlite3")
-    db.execute("PRAGMA user_version = 99")
-    db.close()
+    """Put in the place of the knowledge graph what only opening it shows, and nobody can."""
+    (palace / "knowledge.sqlite3").rename(palace / "aside")
+    (palace / "knowledge.sqlite3").mkdir()
 
 
 def test_a_successor_that_is_refused_the_palace_answers_what_it_was_left(tmp_path: Path) -> None:
@@ -214,14 +258,13 @@ def test_a_successor_that_is_refused_the_palace_answers_what_it_was_left(tmp_pat
         assert sorted(each["id"] for each in answers) == list(range(2, 9))
         for each in answers:
             told = each["error"]["message"]
-            assert "has schema 99" in told
+            assert "cannot be used as a knowledge graph" in told
             assert "nothing was changed" in told
             assert "restart_mcp_server" in told
         assert pipe.process.wait(DEADLINE_S) == 2
         assert pipe.close() == b""
-    db = sqlite3.connect(server.palace / "knowledge.sqlite3")
-    db.execute("PRAGMA user_version = 1")
-    db.close()
+    (server.palace / "knowledge.sqlite3").rmdir()
+    (server.palace / "aside").rename(server.palace / "knowledge.sqlite3")
 
     async def story(client: Client) -> None:
         status = await ok(client, "status")

@@ -21,6 +21,7 @@ from palace_store.server.handover import Handover
 from palace_store.server.memories import Memories
 from palace_store.server.memory import Memory
 from palace_store.server.restart import Restart
+from palace_store.server.schemas import refuse_newer
 from palace_store.server.service import PalaceServer
 from palace_store.server.wire import Incoming, Wire
 from palace_store.state import place_of, read_state
@@ -36,11 +37,13 @@ def versions() -> str:
 def check(options: argparse.Namespace, packages: Sequence[Watched]) -> None:
     """Do what `serve` does until the palace is opened, and change nothing.
 
-    Raises what `serve` raises, and `StaleServerError` if it would be stale at once.
+    Raises what `serve` raises, `StaleServerError` if it would be stale at once, and what the first
+    call would meet that needs a file with a newer schema.
     """
     gate, memory = _made(options, packages)
     if memory.fixes.has("version_guard"):
         refuse_if_older(running_version(), read_state(memory.palace).chromadb, str(memory.palace))
+    refuse_newer(memory.palace)
     if gate.looks or options.restart is not None:
         gate.refuse_stale()
 
