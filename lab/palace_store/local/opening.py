@@ -70,7 +70,7 @@ class _SettingUp:
         db.execute("PRAGMA synchronous = FULL")  # an acknowledged memory survives a power cut
 
     def as_found(self, db: sqlite3.Connection) -> None:
-        schema.check(db, self.path)
+        schema.check(db, self.path, whole=False)
         self._switch(db)
         schema.migrate(db, self.on_step)
         db.execute("PRAGMA synchronous = FULL")

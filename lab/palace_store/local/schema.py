@@ -92,16 +92,19 @@ def version_of(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
-def check(db: sqlite3.Connection, path: object) -> None:
-    """Raise `MemoryFileError` for a file that this library cannot have made."""
+def check(db: sqlite3.Connection, path: object, *, whole: bool = True) -> None:
+    """Raise `MemoryFileError` for a file that this library cannot have made.
+
+    Without `whole` one with a number is believed, as a migration does that may be cut off (S4).
+    """
     shape = shape_of(db)
     if SCHEMA.newer(shape):
         raise MemoryFileError(
             f"{path} has schema {shape.version}, this library knows {VERSION}: upgrade palace-lab "
             "in this environment"
         )
-    why = SCHEMA.strange(shape)
-    if why is None and 0 < shape.version < VERSION:
+    why = SCHEMA.strange(shape) if whole or shape.version < 1 else None
+    if why is None and whole and 0 < shape.version < VERSION:
         why = _unreadable(db, shape.version)
     if why is not None:
         raise MemoryFileError(
