@@ -256,6 +256,17 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
         one_sentence(caught, f"cannot read the plan {odd}: It is not a file")
 
 
+def test_a_plan_may_come_on_standard_input() -> None:
+    plan = b'{"version": 1, "release": "1.5.9", "steps": [{"step": "elapse", "seconds": 1}]}'
+    code = (
+        "from pathlib import Path\nfrom palace_lab.plan import load_plan\n"
+        "load_plan(Path('/dev/stdin'))"
+    )
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, input=plan, capture_output=True, check=False, timeout=60)
+    assert b"/dev/stdin makes no sense: none of its steps lets a process" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("key", "once", "twice"),
     [

@@ -317,7 +317,7 @@ def test_what_a_recall_showed_can_be_deleted_before_it_was_pulled(
         assert (await ok(client, "memory_recall", query="wrong"))["memories"] == []
         await counted_as(client, local=0, pending=1)
 
-    play(served_with(site, odd, key, "--sync-interval", "1e12"), story)
+    play(served_with(site, odd, key, "--sync-interval", "1e7"), story)
     play(served_with(site, odd, key), lambda client: counted_as(client, remote=0, pending=0))
 
 

@@ -40,8 +40,9 @@ def dump_plan(plan: Plan) -> bytes:
 def load_plan(path: Path) -> Plan:
     """Read a plan that can be played; what is wrong with it is said in one sentence.
 
-    Only a file is read: a pipe that nobody writes into would be waited for without end. A key that
-    an object has twice is refused, for one of the two would count for nothing.
+    Only a file is read, and what is given on standard input, as a report has it: any other pipe may
+    be waited for without end. A key that an object has twice is refused, for one of the two would
+    count for nothing.
     """
     try:
         raw = _content(path)
@@ -63,9 +64,13 @@ def load_plan(path: Path) -> Plan:
 def _content(path: Path) -> bytes:
     """Return a file, of one that is too long a byte more than it may have."""
     with open(path, "rb", opener=_without_waiting) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        found = os.fstat(file.fileno())
+        if stat.S_ISREG(found.st_mode):
+            return file.read(_BYTES_MAX + 1)
+        if not (stat.S_ISFIFO(found.st_mode) and os.path.samestat(found, os.fstat(0))):
             raise OSError(errno.EINVAL, "It is not a file")
-        return file.read(_BYTES_MAX + 1)
+    with open(0, "rb", closefd=False) as given:
+        return given.read(_BYTES_MAX + 1)
 
 
 def _without_waiting(path: str, flags: int) -> int:
