@@ -15,7 +15,7 @@ from remote_bench import Machine, World, settle, world
 from palace_lab.targets.memory_files import words_of
 from palace_store.local import LocalStore
 from palace_store.local.memory import DEFAULT_NAMESPACE, id_of
-from palace_store.sync import SyncEngine, ledger
+from palace_store.sync import SyncEngine, intake, ledger
 from palace_store.sync.known import meet
 from palace_store.sync.push import ATTEMPTS_MAX
 
@@ -388,3 +388,14 @@ def test_words_that_are_toggled_are_not_asked_for_from_the_first_time_on(
         settle(a)
     assert asked.count("POST /memories") == 5
     assert here.there() == [1]
+
+
+def test_a_number_that_a_peer_learned_since_a_list_was_asked_for_is_no_orphan(
+    tmp_path: Path,
+) -> None:
+    with LocalStore(tmp_path) as store:
+        kept = store.store("the kettle is red")
+        store.write(lambda db: db.execute("UPDATE memories SET remote_id = 7, pending = NULL"))
+        known = meet(store.connection, "http:" + "//127.0.0.1:1")
+        assert intake.adopt(known, {}, held={}) == 0
+        assert intake.adopt(known, {}, held={kept.id: 7}) == 1

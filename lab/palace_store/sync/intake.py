@@ -102,9 +102,22 @@ def recognise(known: Known, history: str, *, strict: bool) -> None:
         known.write(work)
 
 
-def adopt(known: Known, there: Mapping[int, str], *, unread: Collection[str] | None = None) -> int:
+def numbers(connection: LocalConnection) -> dict[str, int]:
+    """Return the numbers that are known of the remote, by the ids of memories."""
+    return dict(connection.read("SELECT id, remote_id FROM memories WHERE remote_id IS NOT NULL"))
+
+
+def adopt(
+    known: Known,
+    there: Mapping[int, str],
+    *,
+    held: Mapping[str, int],
+    unread: Collection[str] | None = None,
+) -> int:
     """Let everything be pushed that the remote lacks, by the numbers and ids a full list had.
 
+    `held` are the numbers that were known before the list was asked for: one that another process
+    has learned since may be newer than the list.
     Where the list had malformed rows, `unread` are the ids that can be read of them: then only what
     never had a number there is pushed, without these.
     """
@@ -116,6 +129,8 @@ def adopt(known: Known, there: Mapping[int, str], *, unread: Collection[str] | N
         orphans = 0
         for memory_id, number in rows:
             if unread is not None and (number is not None or memory_id in unread):
+                continue
+            if number is not None and held.get(memory_id) != number:
                 continue
             if there.get(number) == memory_id or notes.promote(db, memory_id, there):
                 continue

@@ -37,10 +37,12 @@ _PAGES_MAX = 5000
 class _Seen:
     """What a full list has shown so far: which words are there and which numbers are gone by now.
 
-    `waiting` are rows of words that are here without a number; their content is not kept. `unread`
-    are the ids of malformed rows, as far as their words can be read.
+    `held` are the numbers that were known before it. `waiting` are rows of words that are here
+    without a number; their content is not kept. `unread` are the ids of malformed rows, as far as
+    their words can be read.
     """
 
+    held: dict[str, int]
     there: dict[int, str] = field(default_factory=dict)
     gone: dict[int, Row] = field(default_factory=dict)
     waiting: list[Row] = field(default_factory=list)
@@ -86,7 +88,7 @@ class Puller:
     def _pull(self, known: Known, key: str, *, full: bool, strict: bool) -> Round:
         before = intake.cursor(self.connection)
         after, more = 0 if full else before, True
-        seen = _Seen()
+        seen = _Seen(held=intake.numbers(self.connection) if full else {})
         pulled, problems = 0, list[str]()
         for _ in range(_PAGES_MAX):
             page = self.remote.changes(after, key)
@@ -138,7 +140,8 @@ class Puller:
             intake.mirror(known, seen.there)
             return
         if self.fixes.has("sync_orphans"):
-            intake.adopt(known, seen.there, unread=None if whole else seen.unread)
+            unread = None if whole else seen.unread
+            intake.adopt(known, seen.there, held=seen.held, unread=unread)
         if whole:
             intake.complete(known)
 
