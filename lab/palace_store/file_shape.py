@@ -56,6 +56,14 @@ class Schema:
         return None
 
 
+def newer_than_known(path: object, version: int, known: int) -> str:
+    """Return the sentence that refuses a file whose schema is newer than this library knows."""
+    return (
+        f"{path} has schema {version}, this library knows {known}: upgrade palace-lab in this "
+        "environment"
+    )
+
+
 def shape_of(db: sqlite3.Connection) -> Shape:
     """Return what a file is at one moment: a peer that makes it makes number and tables at once."""
     alone = not db.in_transaction

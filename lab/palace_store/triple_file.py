@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from palace_store.errors import PalaceError
-from palace_store.file_shape import Schema, shape_of
+from palace_store.file_shape import Schema, newer_than_known, shape_of
 from palace_store.fixes import Fixes
 from palace_store.sqlite_lock import (
     BACKOFF_FIRST_S,
@@ -188,10 +188,7 @@ class GraphFile:
     def _check(self, db: sqlite3.Connection) -> None:
         shape = shape_of(db)
         if SCHEMA.newer(shape):
-            raise KnowledgeError(
-                f"{self.path} has schema {shape.version}, this library knows {SCHEMA.newest}: "
-                "upgrade palace-lab in this environment"
-            )
+            raise KnowledgeError(newer_than_known(self.path, shape.version, SCHEMA.newest))
         if (why := SCHEMA.strange(shape)) is not None:
             raise KnowledgeError(
                 f"{self.path} is no knowledge graph of this library, {why}: point to another "

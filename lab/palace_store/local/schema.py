@@ -22,7 +22,7 @@ import sqlite3
 from collections.abc import Callable
 
 from palace_store.errors import PalaceError
-from palace_store.file_shape import Schema, shape_of
+from palace_store.file_shape import Schema, newer_than_known, shape_of
 from palace_store.local.memory import DEFAULT_NAMESPACE, id_of
 
 VERSION = 3
@@ -99,10 +99,7 @@ def check(db: sqlite3.Connection, path: object, *, whole: bool = True) -> None:
     """
     shape = shape_of(db)
     if SCHEMA.newer(shape):
-        raise MemoryFileError(
-            f"{path} has schema {shape.version}, this library knows {VERSION}: upgrade palace-lab "
-            "in this environment"
-        )
+        raise MemoryFileError(newer_than_known(path, shape.version, VERSION))
     why = SCHEMA.strange(shape) if whole or shape.version < 1 else None
     if why is None and whole and 0 < shape.version < VERSION:
         why = _unreadable(db, shape.version)

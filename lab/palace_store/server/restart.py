@@ -5,9 +5,9 @@
 * Calls under way are waited for, at most `patience_s` seconds; none is cut off.
 * The new program is tried first, in a process of its own (`--check`): one that cannot be imported,
   is refused its options or this palace, knows an older schema of its files than they have, or would
-  be stale itself, must not cost the client its
-  connection. If that fails, or waiting took too long, the old program goes on, as stale as it was:
-  it refuses the calls that would change something, and takes the others back.
+  be stale itself, must not cost the client its connection. If that fails, or waiting took too long,
+  the old program goes on, as stale as it was: it refuses the calls that would change something, and
+  takes the others back.
 * What only opening the palace can show is not tried: a new program that fails there answers the
   calls it was left with an error, and ends.
 """

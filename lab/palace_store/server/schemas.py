@@ -11,6 +11,7 @@ from pathlib import Path
 from palace_store.anatomy.database_file import open_database
 from palace_store.anatomy.findings import AnatomyError
 from palace_store.errors import PalaceError
+from palace_store.file_shape import newer_than_known
 from palace_store.local import schema
 from palace_store.local.connection import FILE
 from palace_store.triple_file import SCHEMA_VERSION, KnowledgeError
@@ -27,10 +28,7 @@ def refuse_newer(palace: Path) -> None:
         path = palace / name
         version = _version(path)
         if version > known:
-            raise refusal(
-                f"{path} has schema {version}, this library knows {known}: upgrade palace-lab in "
-                "this environment"
-            )
+            raise refusal(newer_than_known(path, version, known))
 
 
 def _version(path: Path) -> int:
