@@ -620,6 +620,7 @@ def faces_of(signature: str) -> frozenset[str]:
 def without_measures(text: str) -> list[str]:
     """Leave out what is another at every run: seconds, load, what the library said.
 
+    So is the state of the checkout, where somebody works in it between the two.
     And which of its calls a crash share is: chromadb's own threads make one more now and then.
     The file is torn at another byte then, so that a ruined index may show another of its faces.
     """
@@ -628,6 +629,7 @@ def without_measures(text: str) -> list[str]:
         text = re.sub(rf"\b(?:{'|'.join(sorted(members))})\b(?= 1 \||\))", family, text)
     text = re.sub(r"[\d.]+ s \|", "s |", text)
     text = re.sub(r"load [\d., ]+", "load", text)
+    text = re.sub(r"commit [0-9a-f]+(?: with changes of its own)?", "commit", text)
     return re.sub(r"```text\n.*?```", "", text, flags=re.DOTALL).splitlines()
 
 
