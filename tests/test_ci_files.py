@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -238,13 +239,17 @@ class Notes:
         fresh.write_text(json.dumps(self.notes))
         os.replace(fresh, self.file)
 """
+PROJECT = """
+[project]
+name = "notes"
+version = "1.0"
+dependencies = ["numpy"]
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+"""
 TARGET = '''
 """Notes of a library that is nobody's."""
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent / "vendor"))
-
 import numpy as np
 from notes import Notes
 
@@ -305,25 +310,28 @@ scenario = Scenario(
 '''
 
 
+PLACES = re.findall(
+    r"^  (PALACE_LAB_\w+): \$\{\{ github.workspace \}\}/(.*)$",
+    FOR_OTHERS.read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """Another project, with the lab beside it as the workflow checks it out."""
+def project(tmp_path: Path) -> Iterator[Path]:
+    """Another project, of which the lab knows nothing but what the workflow says."""
     files = {
-        "src/notes.py": LIBRARY,
+        "pyproject.toml": PROJECT,
+        "src/notes/__init__.py": LIBRARY,
         "palace-lab/targets/notes.py": TARGET,
+        "palace-lab/targets/requirements.txt": "-e ../..  # the library itself\n",
         "palace-lab/scenarios/s1_notes/killed.py": OF_THEIRS,
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    leave = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "lab", tmp_path / ".palace-lab" / "lab", ignore=leave)
-    done = shell(
-        step(FOR_OTHERS, "- name: the target and your library, where the lab looks for them"),
-        tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    return tmp_path
+    yield tmp_path
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # an environment of 400 MB
 
 
 def of_theirs(project: Path, beginning: str) -> subprocess.CompletedProcess[str]:
@@ -331,8 +339,8 @@ def of_theirs(project: Path, beginning: str) -> subprocess.CompletedProcess[str]
     return shell(
         step(FOR_OTHERS, beginning),
         project,
-        PYTHONPATH=str(project / ".palace-lab" / "lab"),
-        PALACE_LAB_SCENARIOS=str(project / "palace-lab" / "scenarios"),
+        **{name: str(project / place) for name, place in PLACES},
+        PALACE_LAB_HOME=str(project / "cache"),
         RELEASE="1.5.9",
         GITHUB_ACTIONS="true",
         GITHUB_WORKSPACE=str(project),
@@ -345,6 +353,14 @@ def test_another_project_breaks_its_own_library(project: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "guard: caught 5/5 silent-row-loss" in done.stdout
     assert "HELD 0/5" in done.stdout
+    # What its code is now counts, in the environment that was made for it.
+    library = project / "src" / "notes" / "__init__.py"
+    library.write_text(LIBRARY.replace("if self.late and", "if"))
+    done = of_theirs(project, "- name: your scenarios")
+    assert done.returncode == ExitCode.VIOLATED
+    assert "VIOLATED 5/5 silent-row-loss" in done.stdout
+    assert "building an environment" not in done.stderr
+    library.write_text(LIBRARY)
     # And is told where, if a promise of it is broken.
     scenario = project / "palace-lab" / "scenarios" / "s1_notes" / "killed.py"
     scenario.write_text(OF_THEIRS.replace("Kill", "Close").replace("45", "40"))

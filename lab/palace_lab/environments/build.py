@@ -1,9 +1,9 @@
 """Building an environment: once, in place, under a lock, and never touched again.
 
 Rules. The directory's name carries a key over everything that decides its content: the bytes of
-the lock, the full Python version, the processor. A virtual environment cannot be moved, so it is
-built where it will stay (`buildonce`). Nothing is compiled, and nothing that is not in the lock
-is installed.
+the lock, the full Python version, the processor, and what a library beside the lab asks for. A
+virtual environment cannot be moved, so it is built where it will stay (`buildonce`). Nothing is
+compiled and nothing that is not in the lock is installed, but for such a library (`beside`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from palace_lab.called import called
 from palace_lab.environments import catalog
+from palace_lab.environments.beside import Beside, installed_beside
 from palace_lab.environments.interpreters import Interpreter, find_interpreter, find_uv
 from palace_lab.errors import RefusedError
 from palace_lab.provision import buildonce
@@ -47,6 +48,7 @@ class Environment:
     python_version: str
     directory: Path
     key: str
+    beside: Beside | None = None
 
 
 def environments_home(home: Path | None = None) -> Path:
@@ -98,9 +100,13 @@ def release_hold(environment: Environment) -> None:
         os.close(descriptor)
 
 
-def environment_key(lock: bytes, python_version: str, machine: str) -> str:
-    """Return the key over everything that decides what an environment contains."""
-    text = b"\0".join((lock, python_version.encode(), machine.encode()))
+def environment_key(lock: bytes, python_version: str, machine: str, beside: str = "") -> str:
+    """Return the key over everything that decides what an environment contains.
+
+    `beside` is the digest of what is installed for a library beside the lab, "" for nothing.
+    """
+    parts = (lock, python_version.encode(), machine.encode(), *filter(None, [beside.encode()]))
+    text = b"\0".join(parts)
     return hashlib.sha256(text).hexdigest()[:_KEY_LENGTH]
 
 
@@ -122,7 +128,9 @@ def disk_bytes(directory: Path, *, unshared_only: bool = False) -> int:
 
 def _describe(release: str, interpreter: Interpreter, parent: Path) -> Environment:
     lock = catalog.lock_path(release).read_bytes()
-    key = environment_key(lock, interpreter.version, interpreter.machine)
+    beside = installed_beside()
+    digest = beside.digest if beside else ""
+    key = environment_key(lock, interpreter.version, interpreter.machine, digest)
     name = f"chroma-{release}-py{interpreter.minor}-{key}"
     return Environment(
         name=name,
@@ -131,6 +139,7 @@ def _describe(release: str, interpreter: Interpreter, parent: Path) -> Environme
         python_version=interpreter.version,
         directory=parent / name,
         key=key,
+        beside=beside,
     )
 
 
@@ -173,6 +182,19 @@ def _build(
         # Should we be killed, uv goes on for a while: the lock must hold until it ends too.
         keep_open=(lock,),
     )
+    if beside := environment.beside:
+        uv.run(
+            [
+                *("--directory", str(beside.path.parent), "pip", "install", *common),
+                *("--python", str(environment.python), "-r", str(beside.path)),
+                *("--constraint", str(catalog.lock_path(environment.release))),
+            ],
+            doing=f"{title}: installing what {beside.path} asks for",
+            into=environment.directory,
+            seconds_max=INSTALL_SECONDS_MAX,
+            progress=progress,
+            keep_open=(lock,),
+        )
     progress(f"{title}: checking that it can be imported")
     _verify(environment)
     progress(f"{title}: ready after {time.monotonic() - begun:.1f} s")
@@ -181,6 +203,7 @@ def _build(
         "python_version": environment.python_version,
         "machine": interpreter.machine,
         "key": environment.key,
+        "beside": environment.beside.digest if environment.beside else "",
         "disk_bytes": disk_bytes(environment.directory),
     }
     return json.dumps(facts, indent=1)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from palace_lab.environments import catalog
+from palace_lab.environments.beside import installed_beside
 from palace_lab.environments.build import (
     disk_bytes,
     environment_key,
@@ -41,17 +42,24 @@ class Listing:
     state: State
     disk_bytes: int
     path: Path | None
+    beside: str = ""  # the digest of what is installed for a library beside the lab
 
 
 def list_environments(home: Path | None = None) -> list[Listing]:
     """Return every known release and every environment on disk, oldest release first.
 
+    Of those that are built, only such as a run would use now, by PALACE_LAB_TARGETS.
     Raises `RefusedError` when this user may not look where they are.
     """
     found = [_read(directory) for directory in _directories(environments_home(home))]
+    beside = _beside_now()
     rows = []
     for release in (*catalog.known_releases(), *catalog.asked_releases()):
-        built = [row for row in found if row.release == release and row.state == "built"]
+        built = [
+            row
+            for row in found
+            if row.release == release and row.state == "built" and row.beside == beside
+        ]
         absent = Listing(release, catalog.python_bound(release), "not built", 0, None)
         rows.extend(built or [absent])
     return rows + [row for row in found if row.state != "built"]
@@ -60,7 +68,8 @@ def list_environments(home: Path | None = None) -> list[Listing]:
 def prune(home: Path | None = None, progress: Progress = silent) -> int:
     """Remove outdated and incomplete environments that nobody uses; return the bytes freed.
 
-    An environment is outdated, too, if no note names its release as the newest any more.
+    An environment is outdated, too, if no note names its release as the newest any more, or if it
+    was made for a library beside the lab that asks for something else now, or that nothing names.
     Files that uv's cache also holds are not counted, because removing them frees nothing.
     Raises `RefusedError` when the disk does not permit it.
     """
@@ -112,7 +121,13 @@ def _directories(parent: Path) -> Iterator[Path]:
 
 
 def _is_wanted(directory: Path) -> bool:
-    return _read(directory).state == "built"
+    found = _read(directory)
+    return found.state == "built" and found.beside in ("", _beside_now())
+
+
+def _beside_now() -> str:
+    beside = installed_beside()
+    return beside.digest if beside else ""
 
 
 def _read(directory: Path) -> Listing:
@@ -127,7 +142,8 @@ def _read(directory: Path) -> Listing:
     try:
         facts = json.loads((directory / buildonce.COMPLETE).read_text(encoding="utf-8"))
         lock = catalog.lock_path(str(facts["release"])).read_bytes()
-        key = environment_key(lock, facts["python_version"], facts["machine"])
+        beside = str(facts.get("beside", ""))
+        key = environment_key(lock, facts["python_version"], facts["machine"], beside)
         state: State = "built" if directory.name.endswith(f"-{key}") else "outdated"
         return Listing(
             str(facts["release"]),
@@ -135,6 +151,7 @@ def _read(directory: Path) -> Listing:
             state,
             int(facts["disk_bytes"]),
             directory,
+            beside,
         )
     except FileNotFoundError:
         return Listing(release, python, "outdated", disk_bytes(directory), directory)

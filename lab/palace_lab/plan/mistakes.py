@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from palace_lab.environments.beside import targets_folder
 from palace_lab.errors import UsageError
 from palace_lab.plan import numbers, steps
 from palace_lab.plan.mistake import NAMED, Mistake, of_step
@@ -192,8 +193,10 @@ def _of_observers(
 @cache
 def _no_target(name: str) -> str:
     """Return why a name is not that of a target; "" if it is."""
-    spec = find_spec(f"{_TARGETS}.{name}") if name.isidentifier() else None
     folder = "the lab's folder of targets, lab/palace_lab/targets"
+    if yours := targets_folder():
+        folder += f", or in yours, {yours}"
+    spec = find_spec(f"{_TARGETS}.{name}") if name.isidentifier() else None
     if spec is None or spec.origin is None:
         return f"there is no {name:.80}.py in {folder}: name one of those, or add it"
     if not _FACTORY.search(Path(spec.origin).read_text(encoding="utf-8")):

@@ -37,10 +37,16 @@ def environment_words(environments: Iterable[Environment], *, used: bool = True)
         python = f"Python {each.python_version}"
         found.append(
             f"chromadb {each.release} on {python}, whose sqlite3 module has SQLite {sqlite}"
+            f"{_beside(each)}"
             if used
             else f"SQLite {sqlite}, as the sqlite3 module of {python} has it; no chromadb"
         )
     return found
+
+
+def _beside(environment: Environment) -> str:
+    beside = environment.beside
+    return f"; beside it {', '.join(beside.lines)}" if beside else ""
 
 
 def _output(command: list[str]) -> str:

@@ -16,6 +16,7 @@ from typing import final
 
 from palace_lab.called import called
 from palace_lab.environments import Environment
+from palace_lab.environments.beside import VARIABLE, targets_folder
 from palace_lab.errors import RefusedError
 from palace_lab.plan.model import OWN
 from palace_lab.processes.roots import make_import_root
@@ -118,13 +119,16 @@ class Arena:
     def _new_host(self, release: str) -> Host:
         home = self.scratch / f"home-{release}"
         home.mkdir(exist_ok=True)
+        environ = {"HOME": str(home), "ANONYMIZED_TELEMETRY": "False"}
+        if folder := targets_folder():
+            environ[VARIABLE] = str(folder)
         return Host(
             self._pythons[release],
             self._import_root,
             self.scratch,
             name=release,
             preload=PRELOAD_OWN if release == OWN else PRELOAD,
-            environ={"HOME": str(home), "ANONYMIZED_TELEMETRY": "False"},
+            environ=environ,
         )
 
     def interrupt(self) -> None:
