@@ -43,6 +43,7 @@ def test_the_page_has_a_row_for_every_plan_and_names_the_release_that_is_install
 
 
 @pytest.mark.slow
+@pytest.mark.nightly  # what it installs is another project's
 @pytest.mark.parametrize("name", sorted(FINDINGS))
 def test_a_plan_shows_what_the_page_says(home: Path, tmp_path: Path, name: str) -> None:
     done = subprocess.run(
