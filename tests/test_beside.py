@@ -15,6 +15,7 @@ from palace_lab.environments.interpreters import Interpreter
 from palace_lab.errors import ExitCode, UsageError
 from palace_lab.provision import buildonce
 from palace_lab.provision.uvtool import Uv
+from palace_lab.report.summary import machine
 
 START = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
 #: Stands in for uv: notes what it is asked for, and makes what looks like an environment.
@@ -91,6 +92,7 @@ def test_lines_are_requirements_and_editable_projects(folder: Path) -> None:
 
 def test_whatever_decides_the_content_decides_the_digest(folder: Path) -> None:
     require(folder, "-e ../mylib")
+    assert machine().endswith("; installed beside chromadb: -e ../mylib")
     first = digest()
     assert digest() == first
     (folder.parent / "mylib" / "code.py").write_text("x = 1\n")
@@ -127,6 +129,8 @@ def test_another_line_is_refused_in_one_sentence(folder: Path, line: str, why: s
 def test_a_folder_that_is_not_there_and_a_name_of_the_labs_own_are_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (folder / "__init__.py").touch()
+    assert beside.targets_folder() == folder
     (folder / "worker.py").touch()
     with pytest.raises(UsageError, match=r"worker\.py has the name of one of the lab's own"):
         beside.targets_folder()

@@ -58,7 +58,7 @@ def targets_folder() -> Path | None:
             "targets, or unset it"
         ) from None
     for name in files:
-        if (_LABS / name).exists():
+        if name != "__init__.py" and (_LABS / name).exists():
             raise UsageError(
                 f"{folder / name} has the name of one of the lab's own targets; rename it"
             )

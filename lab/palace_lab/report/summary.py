@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from palace_lab import __version__
+from palace_lab.environments.beside import installed_beside
 from palace_lab.judge.results import RunResult
 from palace_lab.report import facts
 from palace_lab.report.table import Cell, header, table
@@ -51,8 +52,13 @@ def machine() -> str:
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     return (
         f"palace-lab {__version__} on {platform.platform()}, Python {platform.python_version()}, "
-        f"{os.cpu_count()} processors, load average {load}"
+        f"{os.cpu_count()} processors, load average {load}{_beside()}"
     )
+
+
+def _beside() -> str:
+    beside = installed_beside()
+    return f"; installed beside chromadb: {', '.join(beside.lines)}" if beside else ""
 
 
 def escape(text: str) -> str:
