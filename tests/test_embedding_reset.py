@@ -172,6 +172,17 @@ def test_the_settings_of_an_index_stay(bench: Bench) -> None:
         assert after == {"metadata": {}} | before | {"metadata": before["metadata"] or {}}
 
 
+def test_so_they_do_where_the_metadata_says_them_no_more(bench: Bench) -> None:
+    palace = bench.directory / "replaced"
+    with worker(bench, palace, A) as new:
+        new.do("configured", space="cosine", replaced=True)
+        assert new.do("longer", text="one") == pytest.approx(0, abs=1e-5)
+        assert new.do("reset") == ["", 2]
+        assert new.do("longer", text="one") == pytest.approx(0, abs=1e-5)
+        assert new.do("settings")["metadata"]["made by"] == "somebody"
+        assert new.do("reset")[1] == 0
+
+
 def test_a_reset_does_not_go_on_with_what_was_made_for_another_collection(bench: Bench) -> None:
     palace = bench.directory / "anew"
     with worker(bench, palace, A) as old:

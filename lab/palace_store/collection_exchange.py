@@ -50,14 +50,31 @@ def label(connection: sqlite3.Connection, name: str, labels: Mapping[str, str]) 
         )
 
 
-def settings_of(collection: Any) -> dict[str, Any]:
+def index_of_segment(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
+    """Return the settings that 0.x wrote beside the index of a collection, {} where 1.x made it.
+
+    They are what the index is computed with, also after the collection's metadata was replaced.
+    """
+    rows = connection.execute(
+        "SELECT m.key, coalesce(m.str_value, m.int_value, m.float_value) FROM segment_metadata m "
+        "JOIN segments s ON s.id = m.segment_id AND s.scope = 'VECTOR' "
+        "JOIN named c ON c.id = s.collection WHERE c.name = ? AND m.key LIKE 'hnsw:%'",
+        (name,),
+    )
+    return dict(rows.fetchall())
+
+
+def settings_of(collection: Any, of_segment: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what `create_collection` has to be given for another collection to be like this one.
 
     From 1.0 on the settings of an index may be in a configuration beside the metadata; it is left
-    out where the metadata alone says the same, as it does in 0.x and in our own collections.
+    out where the metadata alone says the same, as it does in 0.x and in our own collections. What
+    `index_of_segment` gives is believed before both.
     """
-    metadata = dict(collection.metadata or {})
-    index = (getattr(collection, "configuration_json", None) or {}).get("hnsw") or {}
+    kept = of_segment or {}
+    metadata = {**(collection.metadata or {}), **kept}
+    index = dict((getattr(collection, "configuration_json", None) or {}).get("hnsw") or {})
+    index |= {name: kept[key] for name, (key, _) in _INDEX.items() if key in kept}
     said = {name: metadata.get(*where) for name, where in _INDEX.items()}
     if all(index.get(name, value) == value for name, value in said.items()):
         return {"metadata": metadata}

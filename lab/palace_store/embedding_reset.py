@@ -206,9 +206,11 @@ class _Job:
                 )
 
     def _make_aside(self) -> None:
+        with self._session.apart(), database(self._session.palace) as connection:
+            of_segment = exchange.index_of_segment(connection, self._name)
         with self._session.reading(None) as client:
             there = existing(client, self._new)
-            wanted = exchange.settings_of(_there(client, self._name))
+            wanted = exchange.settings_of(_there(client, self._name), of_segment)
             labels = {exchange.ASIDE_FOR: self._name}
             wanted["metadata"] = {**self._store.labelled(wanted["metadata"]), **labels}
             if there is not None and exchange.settings_of(there) == wanted:

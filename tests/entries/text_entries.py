@@ -112,8 +112,11 @@ class Worker:
         """Store contents in one call."""
         return [each.new for each in self.store.add([Content(**each) for each in contents])]
 
-    def configured(self, space: str) -> None:
-        """Make the collection as a program with raw chromadb does, and store two texts."""
+    def configured(self, space: str, *, replaced: bool = False) -> None:
+        """Make the collection as a program with raw chromadb does, and store two texts.
+
+        `replaced`: its metadata is something else afterwards.
+        """
         settings: dict[str, Any] = {"metadata": {"hnsw:space": space, "hnsw:construction_ef": 200}}
         if not chromadb.__version__.startswith("0."):
             hnsw = {"space": space, "ef_construction": 200}
@@ -123,6 +126,8 @@ class Worker:
         texts = ["one", "two"]
         vectors = self.embedder.embed(texts).tolist()
         found.add(ids=texts, embeddings=vectors, documents=texts)
+        if replaced:
+            found.modify(metadata={"made by": "somebody"})
         close_client(client)
 
     def drop(self) -> None:
