@@ -183,6 +183,14 @@ def test_an_error_page_in_any_coding_is_told(
 # The thread goes on ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("told", ["-5", "true", "2.0", '"3"', "null"])
+def test_a_count_that_can_be_none_is_not_told(
+    there: OddRemote, engine: SyncEngine, told: str
+) -> None:
+    there.odd = lambda request: request.answer(200, f'{{"count": {told}}}'.encode())
+    assert engine.memory_count()["remote"] is None
+
+
 @pytest.mark.parametrize("wrong", [b"right\xff", "right".encode("utf-16"), b"\xff\xfe"])
 def test_a_key_file_in_another_coding_is_a_wrong_key_until_it_is_corrected(
     there: OddRemote, store: LocalStore, tmp_path: Path, wrong: bytes

@@ -162,7 +162,7 @@ class Remote:
     def count(self, key: str) -> int:
         """Return how many memories the remote has."""
         number = self._ask("GET", "/count", key).get("count")
-        if type(number) is not int:
+        if type(number) is not int or number < 0:
             raise RemoteFailedError(f"{self.url} answered /count with something else")
         return number
 
