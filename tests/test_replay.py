@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -137,3 +138,14 @@ def test_what_is_kept_of_a_trial_is_whole_and_takes_no_more_room_than_it_did(
     kept = [file.stat() for file in trial.rglob("*") if file.is_file()]
     assert sum(512 * file.st_blocks for file in kept) < 4 << 20
     assert (trial / "palace" / "chroma.sqlite3").read_bytes().startswith(b"SQLite format 3")
+
+
+def test_what_takes_a_while_says_so_where_nobody_has_to_parse_it(tmp_path: Path) -> None:
+    many = {**WRITE, "args": {"first": 0, "count": 400}}
+    done = replay(tmp_path, many, words=("-n", "2"))
+    assert done.returncode == ExitCode.PROMISED, done.stderr
+    assert [line.split(": ")[0][-3:] for line in done.stdout.splitlines()] == ["1/2", "2/2"]
+    assert re.search(r"^playing 1 of 2, [\d.]+ s so far$", done.stderr, re.MULTILINE)
+    assert re.search(
+        r"^playing 2 of 2 \(about [\d.]+ s left\), [\d.]+ s so far$", done.stderr, re.MULTILINE
+    )

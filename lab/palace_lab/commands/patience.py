@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import final
 
 from rich.status import Status
@@ -15,6 +17,7 @@ from palace_lab.report.words import duration
 
 #: What takes no longer than this says nothing while it runs.
 _SILENT_S = 2.0
+_TICK_S = 0.5
 
 
 @final
@@ -49,3 +52,22 @@ class Patience:
         elif now - self._said >= QUIET_S:
             self._said = now
             self._console.say(text)
+
+
+@contextmanager
+def meanwhile(doing: str) -> Iterator[None]:
+    """Say what is being done while a block runs that cannot say it itself."""
+    over = threading.Event()
+    with Patience() as patience:
+
+        def tell() -> None:
+            while not over.wait(_TICK_S):
+                patience.tell(doing)
+
+        teller = threading.Thread(target=tell, name="patience", daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            over.set()
+            teller.join()

@@ -9,10 +9,12 @@ from pathlib import Path
 import click
 
 from palace_lab.commands.options import PLACE
+from palace_lab.commands.patience import meanwhile
 from palace_lab.commands.prepare import provide, why_no_tracing
 from palace_lab.errors import ExitCode, RefusedError, UsageError
 from palace_lab.plan import load_plan, steps
 from palace_lab.plan.model import Plan
+from palace_lab.report.words import duration
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.baseline import Baselines
 from palace_lab.runner.trial import Trial, run_trial, with_points
@@ -45,10 +47,12 @@ def replay_command(plan_file: Path, times: int, keep: Path | None) -> int:
     trials: list[Trial] = []
     with Arena(environments, scratch_root=None) as arena:
         baselines = Baselines(arena)
-        plan = with_points(arena, plan)
+        with meanwhile("playing it undisturbed, to count what it kills at"):
+            plan = with_points(arena, plan)
         for number in range(times):
             place = None if keep is None else keep / f"trial-{number}"
-            trial = run_trial(arena, plan, baselines=baselines, keep=place)
+            with meanwhile(f"playing {number + 1} of {times}{_left(trials, times)}"):
+                trial = run_trial(arena, plan, baselines=baselines, keep=place)
             trials.append(trial)
             show(trial, number, times)
     return int(exit_code(trials))
@@ -68,6 +72,13 @@ def show(trial: Trial, number: int, times: int) -> None:
         click.echo(f"  {'reached' if reached else 'NOT reached'}: {goal}")
     for violation in trial.violations:
         click.echo(f"  {violation.check} [{violation.signature}]: {violation.sentence}")
+
+
+def _left(trials: Sequence[Trial], times: int) -> str:
+    if not trials:
+        return ""
+    left_s = sum(trial.seconds for trial in trials) / len(trials) * (times - len(trials))
+    return f" (about {duration(left_s)} left)"
 
 
 def exit_code(trials: Sequence[Trial]) -> ExitCode:

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from palace_lab.catalog import find_scenarios, select
+from palace_lab.commands.patience import meanwhile
 from palace_lab.commands.prepare import provide, resolve_all, why_no_tracing
 from palace_lab.errors import ExitCode, LabError, RefusedError, UsageError
 from palace_lab.plan import steps
@@ -52,7 +53,8 @@ def sweep_command(
         baselines = Baselines(arena)
 
         def play(k: int) -> Trial:
-            return run_trial(arena, _at(base, number, k, syscall, pattern), baselines=baselines)
+            with meanwhile(f"killing at k={k}"):
+                return run_trial(arena, _at(base, number, k, syscall, pattern), baselines=baselines)
 
         return int(_sweep(play, number, stride, must_hold=role == "fixed"))
 
