@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from palace_store.client import Client, existing, names_of
+from palace_store.errors import PalaceInputError
 
 #: In the metadata of a collection that is made aside, or was replaced: the name it is about.
 ASIDE_FOR = "aside_for"
@@ -89,6 +90,16 @@ def may_measure_by(collection: Any, space: str) -> bool:
     """
     configured = (getattr(collection, "configuration_json", None) or {}).get("hnsw") or {}
     return space in ((collection.metadata or {}).get("hnsw:space"), configured.get("space"))
+
+
+def original(client: Client, name: str) -> Any:
+    """Return the collection that is to be replaced, or say that there is none (any more)."""
+    found = existing(client, name)
+    if found is None:
+        raise PalaceInputError(
+            f"there is no collection {name!r} to embed anew; nothing was changed"
+        )
+    return found
 
 
 def collections_aside(client: Client, name: str) -> list[str]:

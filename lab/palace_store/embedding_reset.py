@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from palace_store import collection_exchange as exchange
-from palace_store.client import Client, existing, in_parts, present
+from palace_store.client import existing, in_parts, present
 from palace_store.embedding import Identity, vectors_of
 from palace_store.embedding_gate import recorded
 from palace_store.errors import PalaceInputError, SingleWriterError
@@ -147,7 +147,7 @@ class _Job:
         surplus = sorted(set(self._ids(self._new)) - set(ids))
         for part in in_parts(surplus):
             with self._session.changing(self._new) as client:
-                _there(client, self._new).delete(ids=part)
+                exchange.original(client, self._new).delete(ids=part)
         embedded = 0
         for page in in_parts(ids):
             rows, there = self._rows(self._name, page), self._rows(self._new, page)
@@ -165,7 +165,7 @@ class _Job:
 
     def _recorded(self) -> Identity | None:
         with self._session.reading(None) as client:
-            return recorded(_there(client, self._name))
+            return recorded(exchange.original(client, self._name))
 
     def _is_pure(self) -> bool:
         """Tell whether every row says that its vector is of the store's model."""
@@ -179,7 +179,7 @@ class _Job:
     def _rows(self, name: str, ids: list[str]) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return text and metadata of these rows, the model of the vector left out."""
         with self._session.reading(name) as client:
-            found = _there(client, name).get(ids=ids, include=["documents", "metadatas"])
+            found = exchange.original(client, name).get(ids=ids, include=["documents", "metadatas"])
         rows = {}
         for each, text, row in zip(*(found[key] for key in ("ids", "documents", "metadatas"))):  # noqa: B905 (columns of one answer)
             if not text:
@@ -194,7 +194,7 @@ class _Job:
     def _embed_into(self, name: str, rows: dict[str, tuple[str, dict[str, Any]]]) -> None:
         vectors = vectors_of(self._store.embedder, {each: text for each, (text, _) in rows.items()})
         with self._session.changing(name) as client:
-            found = _there(client, name)
+            found = exchange.original(client, name)
             kept = present(found, list(rows)) if name == self._name else rows.keys()
             ids = [each for each in rows if each in kept]  # in place: not what was deleted since
             if ids:
@@ -210,7 +210,7 @@ class _Job:
             of_segment = exchange.index_of_segment(connection, self._name)
         with self._session.reading(None) as client:
             there = existing(client, self._new)
-            wanted = exchange.settings_of(_there(client, self._name), of_segment)
+            wanted = exchange.settings_of(exchange.original(client, self._name), of_segment)
             labels = {exchange.ASIDE_FOR: self._name}
             wanted["metadata"] = {**self._store.labelled(wanted["metadata"]), **labels}
             if there is not None and exchange.settings_of(there) == wanted:
@@ -234,16 +234,6 @@ class _Job:
             with self._session.changing(name) as client:
                 if existing(client, name) is not None:
                     client.delete_collection(name)
-
-
-def _there(client: Client, name: str) -> Any:
-    """Return a collection, or say that there is none (any more)."""
-    found = existing(client, name)
-    if found is None:
-        raise PalaceInputError(
-            f"there is no collection {name!r} to embed anew; nothing was changed"
-        )
-    return found
 
 
 if __name__ == "__main__":
