@@ -753,6 +753,38 @@ def test_every_vector_whose_label_the_pickle_knows_is_salvaged(palace: Path) -> 
     np.testing.assert_array_equal(torn.vectors(names), whole.vectors(names))
 
 
+@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("what", ["a label given twice", "nothing", "noise"])
+def test_what_a_killed_flush_has_not_written_takes_nothing_from_the_rest(
+    name: str, what: str, tmp_path: Path
+) -> None:
+    """Its header has the new number of elements; their places hold what the memory held."""
+    palace = tmp_path / "palace"
+    shutil.copytree(FIXTURES / name / "palace", palace)
+    said = json.loads((FIXTURES / name / "answers.json").read_text())["drawers"]
+    directory = _directory(palace)
+    whole = read_segment(directory)
+    assert whole.header is not None
+    count, size = whole.header.cur_count, whole.header.record_bytes
+    fields = list(_header_fields(directory))
+    fields[3], fields[2] = count + 3, max(fields[2], count + 3)
+    (directory / "header.bin").write_bytes(struct.pack("<i6QiI3QdQ", *fields))
+    behind = np.zeros(3, dtype=whole.records.dtype)
+    if what != "nothing":
+        behind["count"][0] = 60_000
+        behind["label"] = whole.labels[:3] if what == "a label given twice" else 1 << 40
+        behind["vector"] = 0.5
+    _patch(directory / "data_level0.bin", count * size, behind.tobytes())
+    seen = survey(palace)
+    assert "index-torn" in seen.kinds()
+    each = seen.collection("drawers")
+    assert each.index_trusted
+    assert not each.unrecoverable
+    assert not each.doubtful
+    assert set(each.vectors().ids) == set(each.ids)
+    _equal_answers(each.vectors(), said)
+
+
 def test_an_element_marked_deleted_answers_nothing(palace: Path) -> None:
     segment = read_segment(_directory(palace))
     assert segment.header is not None

@@ -1,9 +1,13 @@
-"""Reads the vectors of data_level0.bin where header.bin is gone, torn, or of an earlier flush.
+"""Reads the vectors of data_level0.bin where header.bin is gone, torn, or of another flush.
 
 Rules. The shape of a record follows from what SQLite keeps: the dimension, and how many neighbours
 an element may have. The pickle says how many elements there are, and which labels. A record counts
 if it has such a label, a list of links that fits and a finite vector; of a wrong shape none would
 (a label is 8 bytes at one place). Whether two have one label is for the caller to look at.
+
+A flush of 0.x that is killed leaves a header with the number of elements there were to be. Its file
+has room for 1,000 elements from the start, filled with what the memory held: unwritten ones may
+have any label, also one of the pickle's, and any vector (docs/s1-measured.md).
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from palace_store.anatomy.findings import AnatomyError, open_regular
+from palace_store.anatomy.findings import AnatomyError, Finding, open_regular
 from palace_store.anatomy.hnsw_files import Segment, map_records
 from palace_store.anatomy.hnsw_header import Header, record_type
 
@@ -50,6 +54,33 @@ def read_without_header(found: Segment, dimension: int | None, neighbours: int) 
         lengths=_lengths(found, len(records)),
     )
     return whole if len(whole.located) > len(found.located) else found
+
+
+def without_unwritten(found: Segment) -> Segment:
+    """Return the segment without elements that a killed flush has only made room for, or as it is.
+
+    They follow all that the pickle counts, and are named in a finding. If each of these could be
+    an element, nothing is left out: what another process has written there is a trace of it.
+    """
+    if found.header is None or found.index is None:
+        return found
+    count = max(found.index.total_elements_added, *found.index.label_to_id, 0)
+    behind = found.records[count:]
+    numbered = (behind["label"] > 0) & (behind["label"] <= found.header.cur_count)
+    if (numbered & _fits(behind, found.header)).all():
+        return found
+    text = (
+        f"Segment {found.path.name}: header.bin counts {found.header.cur_count} elements, but from "
+        f"number {count} on they were not all written."
+    )
+    return replace(
+        found,
+        records=found.records[:count],
+        labels=found.labels[:count],
+        deleted=found.deleted[:count],
+        lengths=found.lengths[:count],
+        findings=(*found.findings, Finding("index-torn", "damage", text)),
+    )
 
 
 def _header(dimension: int, neighbours: int, elements: int) -> Header:

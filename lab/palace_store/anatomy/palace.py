@@ -13,6 +13,7 @@ from pathlib import Path
 
 from palace_store.anatomy.collection_survey import CollectionSurvey
 from palace_store.anatomy.findings import AnatomyError, Finding, some
+from palace_store.anatomy.headless import without_unwritten
 from palace_store.anatomy.hnsw_files import read_segment
 from palace_store.anatomy.judgement import judge, lost
 from palace_store.anatomy.records import Collection, Tables, Watermark, is_segment_id
@@ -84,7 +85,7 @@ def survey(
 def _survey(palace: Path, tables: Tables, each: Collection, *, deep: bool) -> CollectionSurvey:
     segment = None
     if each.vector_segment is not None and is_segment_id(each.vector_segment):
-        segment = read_segment(palace / each.vector_segment, deep=deep)
+        segment = without_unwritten(read_segment(palace / each.vector_segment, deep=deep))
     above = tables.watermarks.get(each.vector_segment or "")
     below = tables.watermarks.get(each.metadata_segment or "")
     header = segment.header if segment is not None else None

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palace_store.anatomy.collection_survey import CollectionSurvey
-from palace_store.anatomy.headless import read_without_header
+from palace_store.anatomy.headless import read_without_header, without_unwritten
 from palace_store.anatomy.hnsw_files import Segment, read_segment
 from palace_store.anatomy.records import DELETE
 from palace_store.anatomy.replay import IN_INDEX, decode_vector
@@ -53,7 +53,7 @@ class Salvage:
         aside = [read_segment(path, deep=False) for path in drifted if path.is_dir()]
         shape = each.dimension, each.collection.settings.neighbours
         found = [
-            read_without_header(found, *shape)
+            without_unwritten(read_without_header(found, *shape))
             for found in (live, *aside)
             if found is not None and found.files
         ]
