@@ -21,7 +21,8 @@ class Slow:
         self.now_s = 0.0
         self.waits: list[float] = []
 
-    def receive(self, timeout_s: float) -> dict[str, Any]:
+    def receive(self, timeout_s: float, *, waited_s: float) -> dict[str, Any]:
+        assert 0 <= waited_s <= self.now_s
         self.waits.append(timeout_s)
         self.now_s += min(timeout_s, self.left_s)
         self.left_s -= timeout_s
@@ -105,8 +106,23 @@ def test_nothing_silent_is_waited_for_longer_than_the_longest_deadline(
 ) -> None:
     worker = Slow(1e6)
     with pytest.raises(DeadlineError):
-        receive(monkeypatch, worker, before_s=0.1, now_s=1e6)
+        receive(monkeypatch, worker, before_s=0.1, now_s=19.0)
     assert worker.now_s == pytest.approx(60.0)
+
+
+@pytest.mark.parametrize(("healthy_s", "waited_s"), [(100.0, 300.0), (1e6, 600.0)])
+def test_nobody_is_stuck_who_takes_twice_as_long_as_a_healthy_palace_does(
+    monkeypatch: pytest.MonkeyPatch, healthy_s: float, waited_s: float
+) -> None:
+    """A small machine may read a large palace for longer than the longest deadline."""
+    worker = Slow(2 * min(healthy_s, 250.0))
+    deadline, message = receive(monkeypatch, worker, before_s=0.1, now_s=healthy_s)
+    assert (message, deadline.seconds) == ({"done": "ok"}, waited_s)
+    worker = Slow(1e6)
+    with pytest.raises(DeadlineError):
+        receive(monkeypatch, worker, before_s=0.1, now_s=healthy_s)
+    assert worker.now_s == pytest.approx(waited_s)
+    assert Deadline.of_healthy().seconds == 600.0
 
 
 def test_without_anything_healthy_to_measure_there_is_one_deadline(

@@ -114,9 +114,9 @@ class Worker(Line):
         except OSError:
             raise WorkerGoneError(self.name, self.wait_exit(ANSWER_S)) from None
 
-    def receive(self, timeout_s: float) -> Message:
-        """Return the next message of the worker's entry."""
-        return self._await(self._next_message, timeout_s, "sent no message")
+    def receive(self, timeout_s: float, *, waited_s: float = 0.0) -> Message:
+        """Return the next message of the worker's entry; `waited_s` were waited for it before."""
+        return self._await(self._next_message, timeout_s, "sent no message", waited_s=waited_s)
 
     def hit(self, timeout_s: float) -> Hit:
         """Return the next die, wait or fail point reached."""

@@ -66,7 +66,9 @@ class Line:
         """Return the open channels, for waiting on several workers."""
         return [source for source in (self._channel, self._watch) if not source.closed]
 
-    def _await(self, ready: Callable[[], _T | None], timeout_s: float, lack: str) -> _T:
+    def _await(
+        self, ready: Callable[[], _T | None], timeout_s: float, lack: str, *, waited_s: float = 0.0
+    ) -> _T:
         deadline = time.monotonic() + timeout_s
         while True:
             found = ready()
@@ -82,7 +84,7 @@ class Line:
                     f"because the worker was closed or its host killed (out of memory?)"
                 )
             if not self._listen(remaining(deadline)):
-                raise self._stuck(lack, timeout_s)
+                raise self._stuck(lack, waited_s + timeout_s)
 
     def _ask(self, question: Message, answer: str) -> Message:
         if not self._traced:
@@ -182,6 +184,6 @@ class Line:
 
     def _stuck(self, lack: str, timeout_s: float) -> DeadlineError:
         return DeadlineError(
-            f"worker {self.name!r} (process {self.pid}) {lack} within {timeout_s:g} s; it was at:\n"
-            f"{self.stack()}"
+            f"worker {self.name!r} (process {self.pid}) {lack} within {timeout_s:.3g} s; it was "
+            f"at:\n{self.stack()}"
         )

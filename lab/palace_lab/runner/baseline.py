@@ -61,7 +61,9 @@ class Baselines:
         )
         directory = self._arena.trial_directory()
         try:
-            Stage(self._arena, plan, directory, deadline=Deadline(), recording=False).play()
+            Stage(
+                self._arena, plan, directory, deadline=Deadline.of_healthy(), recording=False
+            ).play()
             expected = expect(calls(merge(directory / "history")))
             seconds = {}
             for number, observer in enumerate(_OBSERVERS):
@@ -71,14 +73,14 @@ class Baselines:
                     directory,
                     observer,
                     expected,
-                    deadline=Deadline(),
+                    deadline=Deadline.of_healthy(),
                     round_=number,
                 )
                 if any(look.phase != "ok" for look in seen.looks):
                     said = seen.looks[-1].error
                     raise LabError(f"a healthy palace on {release} could not be read: {said}")
                 seconds[observer] = sum(look.seconds for look in seen.looks)
-            weight = survey(self._arena, plan, directory, "baseline", Deadline())
+            weight = survey(self._arena, plan, directory, "baseline", Deadline.of_healthy())
             return Baseline(seconds, int(weight["allocated_bytes"]))
         finally:
             shutil.rmtree(directory)

@@ -4,7 +4,8 @@ The measure is a healthy palace of the same size in the same run. Machines becom
 and a process that gets no processor is not stuck: so the deadline begins anew with every call that
 the process records, and before a verdict the healthy palace is measured once more, beside the
 process that is silent, and that decides. Who is alone in a palace and does nothing at all, not even
-look again, waits for nothing that could come, and is not waited for.
+look again, waits for nothing that could come, and is not waited for. The healthy palace itself is
+not held to any of this: a slow machine may take minutes to read a large one.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from palace_lab.errors import DeadlineError
 from palace_lab.processes.stillness import Stillness
 from palace_lab.processes.supervise import Worker, wait_any
 
-#: The most that is waited for one answer, and all there is where nothing healthy can be measured.
+#: What is waited for one answer at most where a healthy palace takes less than a third of it, and
+#: all there is where nothing healthy can be measured.
 DEADLINE_S = 60.0
+#: On a slow machine nobody is stuck before having taken this many times what a healthy palace took.
+HEALTHY_TIMES = 3.0
 #: The most that one step may take, however busy its process is.
 STEP_S_MAX = 600.0
 #: A process is stuck if it takes this many times what a healthy palace took, and a grace.
@@ -40,6 +44,13 @@ class Deadline:
         self.seconds = seconds_for(baseline)
         self._again = again
 
+    @classmethod
+    def of_healthy(cls) -> Deadline:
+        """Return the deadline of a palace that is healthy, which others are measured by."""
+        deadline = cls()
+        deadline.seconds = STEP_S_MAX
+        return deadline
+
     def receive_alone(self, worker: Worker) -> dict[str, Any]:
         """Return the next message of a worker that nobody keeps waiting, itself apart."""
         began_s = time.monotonic()
@@ -47,7 +58,8 @@ class Deadline:
         stillness = Stillness(worker.pid, gap_s_max=2 * _LOOK_EVERY_S)
         while not wait_any([worker], wait_s):
             if stillness.look() >= STILL_S:
-                return worker.receive(0.0)  # which raises, and says where it stands
+                # Raises, and says where it stands.
+                return worker.receive(0.0, waited_s=time.monotonic() - began_s)
             if time.monotonic() - began_s >= self.seconds:
                 break
             wait_s = _LOOK_EVERY_S
@@ -71,7 +83,7 @@ class Deadline:
         wait_s = max(0.0, began + self.seconds - time.monotonic())
         while True:
             try:
-                return worker.receive(wait_s)
+                return worker.receive(wait_s, waited_s=time.monotonic() - began)
             except DeadlineError:
                 silent_since_s = max(began, latest_s())
                 if again is not None and time.monotonic() - silent_since_s >= self.seconds:
@@ -88,4 +100,5 @@ def seconds_for(baseline: Baseline | None) -> float:
     if baseline is None:
         return DEADLINE_S
     slowest_s = max(baseline.seconds.values())
-    return min(DEADLINE_S, STUCK_GRACE_S + STUCK_TIMES * slowest_s)
+    usual_s = min(DEADLINE_S, STUCK_GRACE_S + STUCK_TIMES * slowest_s)
+    return min(STEP_S_MAX, max(usual_s, HEALTHY_TIMES * slowest_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,13 +14,14 @@ from palace_lab.plan.model import Plan
 from palace_lab.processes.exits import Limits
 from palace_lab.processes.supervise import Worker
 from palace_lab.runner.arena import Arena
+from palace_lab.runner.deadline import STEP_S_MAX, seconds_for
 
 #: What a process of a trial may use. A torn index makes chromadb write gigabytes for 30 drawers.
 _FILE_BYTES = 64 * 1024 * 1024
 _FILE_TIMES = 20
 _MEMORY_BYTES = 16 << 30
-#: Of a process that only looks, and of one that lives through a trial. What spins there is found by
-#: its deadline: a server of `s2/all-at-once` uses 15 s a minute, and was killed for its 120 s.
+#: Of a process that only looks, at least, and of one that lives through a trial. What spins there
+#: its deadline finds: a server of `s2/all-at-once` uses 15 s a minute, and died of its 120 s.
 _LOOK_CPU_S = 120
 _TRIAL_CPU_S = 3600
 _TARGETS = "palace_lab.targets"
@@ -31,8 +33,14 @@ def limits_for(baseline: Baseline | None, *, looks: bool = False) -> Limits:
     return Limits(
         file_size_bytes=_FILE_BYTES + _FILE_TIMES * healthy,
         memory_bytes=_MEMORY_BYTES,
-        cpu_s=_LOOK_CPU_S if looks else _TRIAL_CPU_S,
+        cpu_s=_look_cpu_s(baseline) if looks else _TRIAL_CPU_S,
     )
+
+
+def _look_cpu_s(baseline: Baseline | None) -> int:
+    """Return what is out of reach before the deadline, also on a machine where that is long."""
+    longest_s = STEP_S_MAX if baseline is None else seconds_for(baseline)
+    return max(_LOOK_CPU_S, math.ceil(2 * longest_s))
 
 
 def launch(
