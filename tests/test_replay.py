@@ -149,3 +149,21 @@ def test_what_takes_a_while_says_so_where_nobody_has_to_parse_it(tmp_path: Path)
     assert re.search(
         r"^playing 2 of 2 \(about [\d.]+ s left\), [\d.]+ s so far$", done.stderr, re.MULTILINE
     )
+
+
+def test_there_is_a_page_with_a_picture_for_who_wants_one(tmp_path: Path) -> None:
+    killed = {"step": "kill", "process": "w"}
+    less = {"step": "do", "process": "w", "op": "delete", "args": {"first": 0, "count": 1}}
+    done = replay(tmp_path, WRITE, less, killed, words=("-n", "2", "--report-dir", "out"))
+    assert done.returncode == ExitCode.PROMISED, done.stdout + done.stderr
+    (page,) = (tmp_path / "out" / "latest").glob("report.html")
+    assert done.stdout.endswith(f"the picture: out/{page.resolve().parent.name}/report.html\n")
+    text = page.read_text(encoding="utf-8")
+    assert "HELD 0/2" in text
+    assert "The plan mine.json, played alone." in text
+    for trial in ("0000", "0001"):
+        assert (page.parent / "plans" / f"mine--1.5.9--played--{trial}.json").is_file()
+        assert (page.parent / "histories" / f"mine--1.5.9--played--{trial}").is_file()
+    records = (page.parent / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(each)["arm"] for each in records] == ["played", "played"]
+    assert "0 of 2 failed" in (page.parent / "summary.md").read_text(encoding="utf-8")

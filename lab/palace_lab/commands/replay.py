@@ -14,9 +14,13 @@ from palace_lab.commands.prepare import provide, why_no_tracing
 from palace_lab.errors import ExitCode, RefusedError, UsageError
 from palace_lab.plan import load_plan, steps
 from palace_lab.plan.model import Plan
-from palace_lab.report.words import duration
+from palace_lab.report.html_page import NAME, write_page
+from palace_lab.report.rundir import RunDirectory
+from palace_lab.report.summary import write_summary
+from palace_lab.report.words import duration, shown_path
 from palace_lab.runner.arena import Arena
 from palace_lab.runner.baseline import Baselines
+from palace_lab.runner.played import Played
 from palace_lab.runner.trial import Trial, run_trial, with_points
 
 
@@ -24,7 +28,8 @@ from palace_lab.runner.trial import Trial, run_trial, with_points
 @click.argument("plan_file", type=PLACE, metavar="PLAN")
 @click.option("-n", "times", type=click.IntRange(1, 10_000), default=1, help="How often.")
 @click.option("--keep", type=PLACE, help="New folder to copy each palace to.")
-def replay_command(plan_file: Path, times: int, keep: Path | None) -> int:
+@click.option("--report-dir", type=PLACE, help="Write a page with a picture of each trial here.")
+def replay_command(plan_file: Path, times: int, keep: Path | None, report_dir: Path | None) -> int:
     """Play the plan of a trial again and say what every check found.
 
     Where the plan has a crash at a share of the way (`at`), an undisturbed run is made before.
@@ -44,18 +49,37 @@ def replay_command(plan_file: Path, times: int, keep: Path | None) -> int:
     traced = any(isinstance(step, steps.TRACED) for step in plan.steps)
     if traced and (reason := why_no_tracing()):
         raise RefusedError(reason)
+    directory = None if report_dir is None else RunDirectory.create(report_dir)
     trials: list[Trial] = []
     with Arena(environments, scratch_root=None) as arena:
         baselines = Baselines(arena)
         with meanwhile("playing it undisturbed, to count what it kills at"):
             plan = with_points(arena, plan)
+        played = None if directory is None else _kept(directory, plan, plan_file)
         for number in range(times):
             place = None if keep is None else keep / f"trial-{number}"
             with meanwhile(f"playing {number + 1} of {times}{_left(trials, times)}"):
                 trial = run_trial(arena, plan, baselines=baselines, keep=place)
             trials.append(trial)
             show(trial, number, times)
+            if played is not None:
+                played.keep(trial)
+        if directory is not None and played is not None:
+            result = played.result(tuple(arena.leaks()))
+            write_page(result, directory.path)
+            write_summary(result, directory.path)
+            click.echo(f"the picture: {shown_path(directory.path / NAME)}")
     return int(exit_code(trials))
+
+
+def _kept(directory: RunDirectory, plan: Plan, plan_file: Path) -> Played:
+    arm = f", as arm {plan.arm}" if plan.arm else ""
+    return Played(
+        directory,
+        plan,
+        name=plan_file.stem,
+        sentence=f"The plan {plan_file.name}, played alone{arm}.",
+    )
 
 
 def show(trial: Trial, number: int, times: int) -> None:

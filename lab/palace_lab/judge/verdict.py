@@ -36,7 +36,7 @@ Name = Literal[
     "FLAKY",
     "REFUSED",
 ]
-Role = Literal["off", "wrong", "as-reported", "fixed"]
+Role = Literal["off", "wrong", "as-reported", "fixed", "played"]
 
 _HANGS = frozenset({"hang", "reader-stuck", "writer-stuck"})
 #: With fewer trials than this an arm that held is no evidence that upstream has mended it.
@@ -93,7 +93,7 @@ def judge(
     role: Role, tried: Sequence[Tried], *, accepts: frozenset[str], probability: float | None
 ) -> Verdict:
     """Judge one arm. `probability` None means deterministic; `accepts` may name families."""
-    if role == "fixed":
+    if role in ("fixed", "played"):
         return _judge_fixed(tried)
     if role == "as-reported":
         return _judge_reported(tried)

@@ -40,7 +40,7 @@ FILES = (
 
 #: Verdicts about something that did not happen, or not every time.
 _NOTHING_HAPPENED = ("GONE", "VACUOUS", "FLAKY")
-_WORST_ROLES = ("fixed", "off", "wrong", "as-reported")
+_WORST_ROLES = ("fixed", "played", "off", "wrong", "as-reported")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Block:
 
 def rests_on(result: RunResult) -> str:
     """Return what the table rests on: profile, trials an arm, seed."""
+    if _is_alone(result):
+        return f"one plan, played alone {result.trials_fixed} times · k/n: failed of tried"
     races = ", races until decided" if result.until_decided else ""
     return (
         f"profile {result.profile}: {result.trials_off} trials of each arm that must fail, "
@@ -73,6 +75,10 @@ def tally(result: RunResult) -> str:
     proofs = [_good(row) for row in result.rows if not row.is_guard]
     guards = [_good(row) for row in result.rows if row.is_guard]
     refused = sum(1 for row in result.rows if row.refused)
+    if _is_alone(result):
+        trials = result.trials()
+        failed = sum(1 for trial in trials if trial.signature)
+        return f"{failed} of {len(trials)} failed · {duration(result.seconds)}"
     return (
         f"{_share(proofs, 'proof')} reproduced and held, {_share(guards, 'guard')} held, "
         f"{refused} refused · {duration(result.seconds)} · {size(result.written_bytes)} written"
@@ -82,6 +88,8 @@ def tally(result: RunResult) -> str:
 def ending(result: RunResult) -> str:
     """Return what the exit code means, or "" when everything is as promised."""
     code = result.exit_code
+    if code is ExitCode.VIOLATED and _is_alone(result):
+        return f"exit code {int(code)}: a check found a contradiction"
     return "" if code is ExitCode.PROMISED else f"exit code {int(code)}: {EXIT_MEANINGS[code]}"
 
 
@@ -192,6 +200,10 @@ def _arm_lines(arm: ArmResult) -> Iterator[str]:
     yield from (f"- {sentence}" for sentence in said[:SENTENCES_MAX])
     if len(said) > SENTENCES_MAX:
         yield f"- and {len(said) - SENTENCES_MAX} more in results.jsonl"
+
+
+def _is_alone(result: RunResult) -> bool:
+    return any(arm.role == "played" for row in result.rows for arm in row.arms)
 
 
 def _named(row: Row) -> str:

@@ -22,6 +22,7 @@ _COLUMNS: tuple[tuple[str, tuple[Role, ...]], ...] = (
     ("off", ("off", "wrong")),
     ("as reported", ("as-reported",)),
     ("fixed", ("fixed",)),
+    ("played alone", ("played",)),
 )
 #: Where text is folded: at a blank that is not inside a short bracket, before k/n or a count.
 _BLANKS = re.compile(r"(?<= )(?!\d+(?:/\d|,|$))(?![^()]{0,16}\))")
@@ -103,8 +104,10 @@ def unbroken(text: str) -> str:
 
 
 def _arm_columns(rows: Sequence[Row]) -> list[tuple[str, tuple[Role, ...]]]:
-    """Return the columns some row has an arm for; the first one always, to say REFUSED in."""
-    present = {arm.role for row in rows for arm in row.arms} | {"off"}
+    """Return the columns some row has an arm for; the first one, too, to say REFUSED in."""
+    present = {arm.role for row in rows for arm in row.arms}
+    if present != {"played"}:
+        present.add("off")
     return [column for column in _COLUMNS if present.intersection(column[1])]
 
 

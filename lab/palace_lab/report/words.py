@@ -47,6 +47,7 @@ ARM_NAMES: dict[Role, str] = {
     "wrong": "guard",
     "as-reported": "as reported",
     "fixed": "fixed",
+    "played": "played alone",
 }
 
 EXIT_MEANINGS: dict[ExitCode, str] = {

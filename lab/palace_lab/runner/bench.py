@@ -96,12 +96,33 @@ def record_of(
     plan_sha256: str,
     history_file: str,
 ) -> TrialRecord:
-    """Return what is kept of one trial."""
-    return TrialRecord(
-        scenario=cell.listed.name,
+    """Return what is kept of one trial of a cell."""
+    return recorded(
+        trial,
+        (cell.listed.name, cell.release, cell.arm.role, index),
         system=cell.listed.system,
-        release=cell.release,
-        arm=cell.arm.role,
+        plan_file=plan_file,
+        plan_sha256=plan_sha256,
+        history_file=history_file,
+    )
+
+
+def recorded(
+    trial: Trial,
+    place: tuple[str, str, str, int],
+    *,
+    system: str,
+    plan_file: str,
+    plan_sha256: str,
+    history_file: str,
+) -> TrialRecord:
+    """Return what is kept of one trial; `place` is scenario, release, arm and number."""
+    scenario, release, arm, index = place
+    return TrialRecord(
+        scenario=scenario,
+        system=system,
+        release=release,
+        arm=arm,
         index=index,
         seed=trial.plan.seed,
         plan=plan_file,
