@@ -1,8 +1,8 @@
 """MemPalace's own collection of drawers, kept open as one of its processes keeps it.
 
-The lab gives the vectors, where MemPalace would ask a model that is fetched from the network; so the
-model's identity is not checked. What MemPalace does around the collection (its server, its miner, a
-hub that several clients may share) has no part in it.
+The lab gives the vectors, where MemPalace would ask a model that comes from the network, so its
+check of that model is passed over. What MemPalace does around the collection (its server, its
+miner, a hub that several clients may share) has no part in it.
 """
 
 from __future__ import annotations
