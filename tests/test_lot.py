@@ -84,6 +84,15 @@ def test_a_cell_that_takes_long_sits_out(cost_s: float) -> None:
     assert count["s1/a"] == pytest.approx(count["s1/1"] / (10 if cost_s else 1), rel=0.1)
 
 
+def test_a_race_comes_as_often_as_it_takes_before_what_takes_minutes() -> None:
+    long = [Ticket(f"s2/long{n}", "1.5.9", "off", 0.9, long=True) for n in range(3)]
+    race = Ticket("s1/race", "1.5.9", "off", 0.3)
+    for seed in range(5):
+        drawn = [draw.scenario for draw in night([*long, race, *tickets(10)], 60, seed)]
+        at = min(drawn.index(each.scenario) for each in long)
+        assert drawn[:at].count("s1/race") == repeats(0.3) == 13
+
+
 def test_nothing_to_draw_from_is_an_end() -> None:
     assert night([], 10) == []
     assert {draw.role for draw in night([Ticket("s1/a", "1.5.9", "off")], 10)} == {"off"}

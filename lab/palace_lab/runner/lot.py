@@ -3,7 +3,7 @@
 Rules:
 - First come the arms that must fail, every one of them, two for one that must hold: so a short
   night has seen every bug there is to see. A race comes as often as it takes to show with
-  `SHOWN` if its declared probability is true, after everything else has come once.
+  `SHOWN` if its declared probability is true, after everything else that is not long came once.
 - Then four of five trials are of arms that must hold; the others are of all the other arms.
 - Each pass comes in an order of its own. From the second on a cell that took many times what the
   median took sits out passes, so that the cells share the time and not the turns. So does one of
@@ -115,7 +115,7 @@ def _draw(ticket: Ticket, numbers: Counter[tuple[str, str, str]], *, canary: boo
 
 def _first_pass(lot: random.Random, tickets: Sequence[Ticket]) -> list[Ticket]:
     again = [ticket for ticket in tickets for _ in range(repeats(ticket.probability) - 1)]
-    return [*_long_last(_shuffled(lot, tickets)), *_long_last(_shuffled(lot, again))]
+    return _long_last([*_shuffled(lot, tickets), *_shuffled(lot, again)])
 
 
 def _passes(lot: random.Random, tickets: Sequence[Ticket]) -> Iterator[Ticket]:
