@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from palace_lab.environments.beside import VARIABLE
 from palace_lab.processes.roots import make_import_root
 from palace_lab.processes.supervise import Host
 
@@ -35,10 +36,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True, scope="session")
-def not_on_github() -> Iterator[None]:
-    """Let nothing that a test runs take itself for a run whose annotations are read."""
+def as_nobody_asked() -> Iterator[None]:
+    """Let nothing that a test runs go by what this shell says to runs.
+
+    That its annotations are read, or that a library of somebody's own is to be tested.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("GITHUB_ACTIONS", "GITHUB_WORKSPACE"):
+        for name in ("GITHUB_ACTIONS", "GITHUB_WORKSPACE", VARIABLE):
             patch.delenv(name, raising=False)
         yield
 
