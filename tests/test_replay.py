@@ -141,7 +141,7 @@ def test_what_is_kept_of_a_trial_is_whole_and_takes_no_more_room_than_it_did(
 
 
 def test_what_takes_a_while_says_so_where_nobody_has_to_parse_it(tmp_path: Path) -> None:
-    many = {**WRITE, "args": {"first": 0, "count": 400}}
+    many = {**WRITE, "args": {"first": 0, "count": 200}}
     done = replay(tmp_path, many, words=("-n", "2"))
     assert done.returncode == ExitCode.PROMISED, done.stderr
     assert [line.split(": ")[0][-3:] for line in done.stdout.splitlines()] == ["1/2", "2/2"]
