@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from palace_lab.errors import ExitCode
-from palace_lab.judge.verdict import Role, Verdict
+from palace_lab.judge.verdict import Role, Tried, Verdict
 
 SCHEMA = 1
 
@@ -47,6 +47,11 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     written_bytes: int
     lab_error: str = ""
+
+    def tried(self) -> Tried:
+        """Return what it contributes to a verdict."""
+        missed = tuple(fault for fault, reached in self.goals.items() if not reached)
+        return Tried(self.signature, self.reached, self.lab_error, missed)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 
 from palace_lab.errors import LabError
 from palace_lab.history.merge import write_jsonl
@@ -35,7 +36,6 @@ class Bench:
         """Do one trial and return its record, with everything about it written down."""
         place = (cell.listed.name, cell.release, cell.arm.role, index)
         plan_path = self._directory.plan_path(*place)
-        history_path = self._directory.history_path(*place)
         try:
             plan = cell.plan(self._arena, index)
             text = dump_plan(plan)
@@ -43,21 +43,13 @@ class Bench:
             trial = run_trial(self._arena, plan, baselines=self._baselines)
             kept = bool(trial.events) and cell.keeps(index, trial.signature)
             if kept:
-                events = course([*trial.events, *trial.looked], trial.violations)
-                write_jsonl(events, history_path)
+                write_course(trial, self._directory.history_path(*place))
         except LabError as error:
             plan = cell.undisturbed_plan()
             text = dump_plan(plan)
             plan_path.write_bytes(text)
             trial, kept = Trial(plan, lab_error=str(error)), False
-        return record_of(
-            trial,
-            cell,
-            index,
-            plan_file=self._directory.relative(plan_path),
-            plan_sha256=hashlib.sha256(text).hexdigest(),
-            history_file=self._directory.relative(history_path) if kept else "",
-        )
+        return record_of(trial, cell, index, directory=self._directory, text=text, kept=kept)
 
     def finish(self, cell: Cell, tell: Callable[[TrialRecord], None] = lambda _: None) -> None:
         """Do the trials a cell still needs, one after the other; a race goes on until decided."""
@@ -88,22 +80,12 @@ def why_refused(
 
 
 def record_of(
-    trial: Trial,
-    cell: Cell,
-    index: int,
-    *,
-    plan_file: str,
-    plan_sha256: str,
-    history_file: str,
+    trial: Trial, cell: Cell, index: int, *, directory: RunDirectory, text: bytes, kept: bool
 ) -> TrialRecord:
-    """Return what is kept of one trial of a cell."""
+    """Return what is kept of one trial of a cell; the rest as in `recorded`."""
+    place = (cell.listed.name, cell.release, cell.arm.role, index)
     return recorded(
-        trial,
-        (cell.listed.name, cell.release, cell.arm.role, index),
-        system=cell.listed.system,
-        plan_file=plan_file,
-        plan_sha256=plan_sha256,
-        history_file=history_file,
+        trial, place, system=cell.listed.system, directory=directory, text=text, kept=kept
     )
 
 
@@ -112,11 +94,14 @@ def recorded(
     place: tuple[str, str, str, int],
     *,
     system: str,
-    plan_file: str,
-    plan_sha256: str,
-    history_file: str,
+    directory: RunDirectory,
+    text: bytes,
+    kept: bool,
 ) -> TrialRecord:
-    """Return what is kept of one trial; `place` is scenario, release, arm and number."""
+    """Return what is kept of one trial; `place` is scenario, release, arm and number.
+
+    `text` is that of its plan; `kept`: its course was written down.
+    """
     scenario, release, arm, index = place
     return TrialRecord(
         scenario=scenario,
@@ -125,9 +110,9 @@ def recorded(
         arm=arm,
         index=index,
         seed=trial.plan.seed,
-        plan=plan_file,
-        plan_sha256=plan_sha256,
-        history=history_file,
+        plan=directory.relative(directory.plan_path(*place)),
+        plan_sha256=hashlib.sha256(text).hexdigest(),
+        history=directory.relative(directory.history_path(*place)) if kept else "",
         signature=trial.signature,
         reached=trial.reached,
         goals=trial.outcome.goals,
@@ -139,3 +124,8 @@ def recorded(
         written_bytes=trial.written_bytes,
         lab_error=trial.lab_error,
     )
+
+
+def write_course(trial: Trial, path: Path) -> None:
+    """Write down what happened in a trial, for people."""
+    write_jsonl(course([*trial.events, *trial.looked], trial.violations), path)

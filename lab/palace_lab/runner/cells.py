@@ -132,12 +132,7 @@ class Cell:
         drawn = isinstance(self.listed.scenario.plan, Drawn)
         most = 2 * sum(record.reached for record in records) > len(records)
         return [
-            Tried(
-                record.signature,
-                record.reached or (drawn and most),
-                record.lab_error,
-                tuple(fault for fault, reached in record.goals.items() if not reached),
-            )
+            replace(record.tried(), reached=record.reached or (drawn and most))
             for record in records
         ]
 

@@ -5,19 +5,16 @@ They are judged as a fixed arm is, since who plays a plan alone wants to know wh
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import Final
 
-from palace_lab.history.merge import write_jsonl
 from palace_lab.judge.results import ArmResult, Row, RunResult, TrialRecord
-from palace_lab.judge.verdict import Tried, judge
+from palace_lab.judge.verdict import judge
 from palace_lab.plan import dump_plan
 from palace_lab.plan.model import Plan
 from palace_lab.report.records import ResultsFile
 from palace_lab.report.rundir import RunDirectory
-from palace_lab.runner.bench import recorded
-from palace_lab.runner.course import course
+from palace_lab.runner.bench import recorded, write_course
 from palace_lab.runner.trial import Trial
 
 ROLE: Final = "played"
@@ -30,27 +27,21 @@ class Played:
         self._directory = directory
         self._plan = plan
         self._name = plan.name or name
+        self._system = self._name.partition("/")[0]
         self._sentence = sentence
         self._records: list[TrialRecord] = []
         self._began_s = time.monotonic()
 
     def keep(self, trial: Trial) -> None:
         """Write down plan, history and record of a trial."""
-        index = len(self._records)
-        place = (self._name, self._plan.release, ROLE, index)
-        plan_path = self._directory.plan_path(*place)
-        history_path = self._directory.history_path(*place)
+        place = (self._name, self._plan.release, ROLE, len(self._records))
         text = dump_plan(trial.plan)
-        plan_path.write_bytes(text)
-        if trial.events:
-            write_jsonl(course([*trial.events, *trial.looked], trial.violations), history_path)
+        self._directory.plan_path(*place).write_bytes(text)
+        kept = bool(trial.events)
+        if kept:
+            write_course(trial, self._directory.history_path(*place))
         record = recorded(
-            trial,
-            place,
-            system=self._name.partition("/")[0],
-            plan_file=self._directory.relative(plan_path),
-            plan_sha256=hashlib.sha256(text).hexdigest(),
-            history_file=self._directory.relative(history_path) if trial.events else "",
+            trial, place, system=self._system, directory=self._directory, text=text, kept=kept
         )
         self._records.append(record)
         with ResultsFile(self._directory.results_path) as results:
@@ -58,20 +49,12 @@ class Played:
 
     def result(self, leaks: tuple[str, ...]) -> RunResult:
         """Return what came of all of them, as the result of a run with one row."""
-        tried = [
-            Tried(
-                record.signature,
-                record.reached,
-                record.lab_error,
-                tuple(fault for fault, reached in record.goals.items() if not reached),
-            )
-            for record in self._records
-        ]
+        tried = [record.tried() for record in self._records]
         verdict = judge(ROLE, tried, accepts=frozenset(), probability=None)
         arm = ArmResult(ROLE, verdict, tuple(self._records))
         row = Row(
             scenario=self._name,
-            system=self._name.partition("/")[0],
+            system=self._system,
             release=self._plan.release,
             sentence=self._sentence,
             is_guard=False,
