@@ -95,8 +95,7 @@ def answer(worker: Worker, *, alone: bool = False) -> Any:
 
     Who is `alone` in a palace and does nothing at all is not waited for.
     """
-    deadline = Deadline()
-    deadline.seconds = _DEADLINE_S
+    deadline = Deadline(seconds=_DEADLINE_S)
     message = deadline.receive_alone(worker) if alone else deadline.receive(worker)
     if message["done"] != "ok":
         raise LabError(f"a benchmark's process failed: {message['error']}")

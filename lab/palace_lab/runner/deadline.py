@@ -36,20 +36,25 @@ _LOOK_EVERY_S = 0.5
 
 
 class Deadline:
-    """The deadline of one trial; `again` measures the healthy palace anew."""
+    """The deadline of one trial; `again` measures the healthy palace anew.
+
+    With `seconds` it is as long as that, whatever a healthy palace takes.
+    """
 
     def __init__(
-        self, baseline: Baseline | None = None, again: Callable[[], Baseline | None] | None = None
+        self,
+        baseline: Baseline | None = None,
+        again: Callable[[], Baseline | None] | None = None,
+        *,
+        seconds: float | None = None,
     ) -> None:
-        self.seconds = seconds_for(baseline)
+        self.seconds = seconds_for(baseline) if seconds is None else seconds
         self._again = again
 
     @classmethod
     def of_healthy(cls) -> Deadline:
         """Return the deadline of a palace that is healthy, which others are measured by."""
-        deadline = cls()
-        deadline.seconds = STEP_S_MAX
-        return deadline
+        return cls(seconds=STEP_S_MAX)
 
     def receive_alone(self, worker: Worker) -> dict[str, Any]:
         """Return the next message of a worker that nobody keeps waiting, itself apart."""
