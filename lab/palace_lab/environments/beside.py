@@ -91,6 +91,11 @@ def installed_beside() -> Beside | None:
     return Beside(path, lines, digest.hexdigest())
 
 
+def digest_of(beside: Beside | None) -> str:
+    """Return the digest of what is installed beside chromadb, "" for nothing."""
+    return "" if beside is None else beside.digest
+
+
 def _deciding(folder: Path, path: Path, line: str) -> list[bytes]:
     """Return what decides the content of a line beside its words."""
     editable = _EDITABLE.fullmatch(line)

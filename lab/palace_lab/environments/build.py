@@ -19,7 +19,7 @@ from pathlib import Path
 
 from palace_lab.called import called
 from palace_lab.environments import catalog
-from palace_lab.environments.beside import Beside, installed_beside
+from palace_lab.environments.beside import Beside, digest_of, installed_beside
 from palace_lab.environments.interpreters import Interpreter, find_interpreter, find_uv
 from palace_lab.errors import RefusedError
 from palace_lab.provision import buildonce
@@ -129,8 +129,7 @@ def disk_bytes(directory: Path, *, unshared_only: bool = False) -> int:
 def _describe(release: str, interpreter: Interpreter, parent: Path) -> Environment:
     lock = catalog.lock_path(release).read_bytes()
     beside = installed_beside()
-    digest = beside.digest if beside else ""
-    key = environment_key(lock, interpreter.version, interpreter.machine, digest)
+    key = environment_key(lock, interpreter.version, interpreter.machine, digest_of(beside))
     name = f"chroma-{release}-py{interpreter.minor}-{key}"
     return Environment(
         name=name,
@@ -169,32 +168,28 @@ def _build(
         progress=progress,
         keep_open=(lock,),
     )
-    uv.run(
-        [
-            *("pip", "install", "--no-deps", "--only-binary", ":all:", *common),
-            *("--python", str(environment.python)),
-            *("-r", str(catalog.lock_path(environment.release))),
-        ],
-        doing=f"{title}: installing its packages",
-        into=environment.directory,
-        seconds_max=INSTALL_SECONDS_MAX,
-        progress=progress,
-        # Should we be killed, uv goes on for a while: the lock must hold until it ends too.
-        keep_open=(lock,),
-    )
-    if beside := environment.beside:
+
+    def install(requirements: Path, *how: str, doing: str) -> None:
         uv.run(
             [
-                *("--directory", str(beside.path.parent), "pip", "install", *common),
-                *("--python", str(environment.python), "-r", str(beside.path)),
-                *("--constraint", str(catalog.lock_path(environment.release))),
+                *("pip", "install", *how, *common),
+                *("--python", str(environment.python), "-r", str(requirements)),
             ],
-            doing=f"{title}: installing what {beside.path} asks for",
+            doing=doing,
             into=environment.directory,
             seconds_max=INSTALL_SECONDS_MAX,
             progress=progress,
+            # Should we be killed, uv goes on for a while: the lock must hold until it ends too.
             keep_open=(lock,),
         )
+
+    pinned = catalog.lock_path(environment.release)
+    only_wheels = ("--no-deps", "--only-binary", ":all:")
+    install(pinned, *only_wheels, doing=f"{title}: installing its packages")
+    if beside := environment.beside:
+        said = f"{title}: installing what {beside.path} asks for"
+        at = ("--directory", str(beside.path.parent))  # what paths of projects are relative to
+        install(beside.path, *at, "--constraint", str(pinned), doing=said)
     progress(f"{title}: checking that it can be imported")
     _verify(environment)
     progress(f"{title}: ready after {time.monotonic() - begun:.1f} s")
@@ -203,7 +198,7 @@ def _build(
         "python_version": environment.python_version,
         "machine": interpreter.machine,
         "key": environment.key,
-        "beside": environment.beside.digest if environment.beside else "",
+        "beside": digest_of(environment.beside),
         "disk_bytes": disk_bytes(environment.directory),
     }
     return json.dumps(facts, indent=1)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from palace_lab.environments import catalog
-from palace_lab.environments.beside import installed_beside
+from palace_lab.environments.beside import digest_of, installed_beside
 from palace_lab.environments.build import (
     disk_bytes,
     environment_key,
@@ -52,7 +52,7 @@ def list_environments(home: Path | None = None) -> list[Listing]:
     Raises `RefusedError` when this user may not look where they are.
     """
     found = [_read(directory) for directory in _directories(environments_home(home))]
-    beside = _beside_now()
+    beside = digest_of(installed_beside())
     rows = []
     for release in (*catalog.known_releases(), *catalog.asked_releases()):
         built = [
@@ -122,12 +122,8 @@ def _directories(parent: Path) -> Iterator[Path]:
 
 def _is_wanted(directory: Path) -> bool:
     found = _read(directory)
-    return found.state == "built" and found.beside in ("", _beside_now())
-
-
-def _beside_now() -> str:
-    beside = installed_beside()
-    return beside.digest if beside else ""
+    ours = not found.beside or found.beside == digest_of(installed_beside())
+    return found.state == "built" and ours
 
 
 def _read(directory: Path) -> Listing:
