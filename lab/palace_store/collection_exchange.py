@@ -51,16 +51,16 @@ def label(connection: sqlite3.Connection, name: str, labels: Mapping[str, str]) 
         )
 
 
-def index_of_segment(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
-    """Return the settings that 0.x wrote beside the index of a collection, {} where 1.x made it.
+def index_of_segment(connection: sqlite3.Connection, collection: str) -> dict[str, Any]:
+    """Return the settings that 0.x wrote beside the index of a collection (by id), {} in 1.x.
 
     They are what the index is computed with, also after the collection's metadata was replaced.
     """
     rows = connection.execute(
         "SELECT m.key, coalesce(m.str_value, m.int_value, m.float_value) FROM segment_metadata m "
         "JOIN segments s ON s.id = m.segment_id AND s.scope = 'VECTOR' "
-        "JOIN named c ON c.id = s.collection WHERE c.name = ? AND m.key LIKE 'hnsw:%'",
-        (name,),
+        "WHERE s.collection = ? AND m.key LIKE 'hnsw:%'",
+        (collection,),
     )
     return dict(rows.fetchall())
 

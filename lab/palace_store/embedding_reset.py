@@ -105,6 +105,7 @@ class _Job:
         self._new = f"{stem}.{digest[:12]}.new"
         self._old = f"{stem}.{digest[:12]}.old"
         self._made = False  # what is aside was begun by this very reset
+        self._indexes: dict[str, dict[str, Any]] = {}  # of collections by id: what 0.x wrote once
 
     def aside(self, term_s: float) -> Reset:
         """Embed aside, then exchange the collections at once."""
@@ -206,11 +207,16 @@ class _Job:
                 )
 
     def _make_aside(self) -> None:
-        with self._session.apart(), database(self._session.palace) as connection:
-            of_segment = exchange.index_of_segment(connection, self._name)
+        with self._session.reading(None) as client:
+            ident = str(exchange.original(client, self._name).id)
+        if ident not in self._indexes:  # costs a reopened client
+            with self._session.apart(), database(self._session.palace) as connection:
+                self._indexes[ident] = exchange.index_of_segment(connection, ident)
         with self._session.reading(None) as client:
             there = existing(client, self._new)
-            wanted = exchange.settings_of(exchange.original(client, self._name), of_segment)
+            wanted = exchange.settings_of(
+                exchange.original(client, self._name), self._indexes[ident]
+            )
             labels = {exchange.ASIDE_FOR: self._name}
             wanted["metadata"] = {**self._store.labelled(wanted["metadata"]), **labels}
             if there is not None and exchange.settings_of(there) == wanted:
