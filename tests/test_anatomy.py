@@ -759,8 +759,7 @@ def test_what_a_killed_flush_has_not_written_takes_nothing_from_the_rest(
     name: str, what: str, tmp_path: Path
 ) -> None:
     """Its header has the new number of elements; their places hold what the memory held."""
-    palace = tmp_path / "palace"
-    shutil.copytree(FIXTURES / name / "palace", palace)
+    palace = _copied(name, tmp_path)
     said = json.loads((FIXTURES / name / "answers.json").read_text())["drawers"]
     directory = _directory(palace)
     whole = read_segment(directory)
@@ -809,8 +808,7 @@ def test_what_the_log_still_holds_is_not_unrecoverable(palace: Path) -> None:
 def test_what_chromadb_cannot_read_and_a_file_still_holds_is_not_lost(
     name: str, harm: str, tmp_path: Path
 ) -> None:
-    palace = tmp_path / "palace"
-    shutil.copytree(FIXTURES / name / "palace", palace)
+    palace = _copied(name, tmp_path)
     said = json.loads((FIXTURES / name / "answers.json").read_text())["drawers"]
     if harm == "set aside":
         _set_aside(palace)

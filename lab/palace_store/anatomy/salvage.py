@@ -50,10 +50,12 @@ class Salvage:
         """Look for a collection's vectors in all of the palace's files."""
         live, name = each.segment, each.collection.vector_segment
         drifted = sorted(palace.glob(f"{name}.{DRIFT}-*"), reverse=True) if live else []
-        aside = [read_segment(path, deep=False) for path in drifted if path.is_dir()]
+        aside = [
+            without_unwritten(read_segment(path, deep=False)) for path in drifted if path.is_dir()
+        ]
         shape = each.dimension, each.collection.settings.neighbours
         found = [
-            without_unwritten(read_without_header(found, *shape))
+            read_without_header(found, *shape)
             for found in (live, *aside)
             if found is not None and found.files
         ]
