@@ -85,11 +85,13 @@ def test_a_cell_that_takes_long_sits_out(cost_s: float) -> None:
 
 
 def test_a_race_comes_as_often_as_it_takes_before_what_takes_minutes() -> None:
-    long = [Ticket(f"s2/long{n}", "1.5.9", "off", 0.9, long=True) for n in range(3)]
+    long = [Ticket(f"s2/long{n}", "1.5.9", "off", 0.9, minutes=9 - n) for n in range(3)]
     race = Ticket("s1/race", "1.5.9", "off", 0.3)
     for seed in range(5):
         drawn = [draw.scenario for draw in night([*long, race, *tickets(10)], 60, seed)]
         at = min(drawn.index(each.scenario) for each in long)
+        shorter_first = [each.scenario for each in reversed(long)]
+        assert [name for name in drawn if "long" in name][:3] == shorter_first
         assert drawn[:at].count("s1/race") == repeats(0.3) == 13
 
 
@@ -99,7 +101,7 @@ def test_nothing_to_draw_from_is_an_end() -> None:
 
 
 def test_what_takes_minutes_comes_after_every_other_bug() -> None:
-    long = [Ticket("s2/long", "1.5.9", role, 0.9, long=True) for role in ROLES]
+    long = [Ticket("s2/long", "1.5.9", role, 0.9, minutes=3) for role in ROLES]
     for seed in range(5):
         first = night([*long, *tickets(20)], 400, seed)
         bugs = [draw for draw in first if draw.role == "off"]

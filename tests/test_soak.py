@@ -40,7 +40,7 @@ from palace_lab.report.nights import Night, unfinished
 from palace_lab.report.records import read_records
 from palace_lab.runner import soak as module
 from palace_lab.runner.cells import Cell
-from palace_lab.runner.field import CANARY, SoakOrder
+from palace_lab.runner.field import CANARY, Field, SoakOrder
 from palace_lab.runner.guards import Go
 from palace_lab.runner.soak import Soak
 
@@ -146,6 +146,30 @@ def test_a_night_as_promised_is_green_and_finds_every_bug(
     assert re.search(r"10[01] trials", line)
     assert "\n" not in line
     assert night.said == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "named", "played"),
+    [
+        (1800.0, (), {"s2/large-palace", "s2/large-http-server"}),
+        (719.0, (), set()),
+        (2880.0, (), {"s2/large-palace", "s2/large-http-server", "s2/all-at-once"}),
+        (60.0, ("s2/all-at-once",), {"s2/all-at-once"}),
+        (60.0, ("s2",), set()),
+    ],
+)
+def test_what_takes_minutes_is_no_part_of_a_night_too_short_for_it(
+    seconds: float, named: tuple[str, ...], played: set[str]
+) -> None:
+    long = [each for each in find_scenarios() if each.scenario.minutes]
+    assert len(long) == 3
+    order = SoakOrder(long, ["1.5.9"], ["1.5.9"], {}, seed=5, seconds=seconds, named=named)
+    field = Field(order)
+    assert {scenario for scenario, _, _ in field.cells} == played
+    assert {judged.row.scenario for judged in field.judged()} == played
+    assert {scenario for scenario, _ in field.left_out} == {each.name for each in long} - played
+    for reason in field.left_out.values():
+        assert re.search(r"one trial takes some \d+ minutes; .* by its name", reason)
 
 
 def test_the_judge_is_not_told_which_trial_is_a_canary(

@@ -74,6 +74,7 @@ class Scenario:
     `accepts` maps a release specifier (">=1.0", "0.6.3", "*") to signatures or families. A race
     declares its `probability` of showing in one trial; None means it shows every time. What is
     `nightly` is left out of a pull request's run; what is not `in_ci`, of `--profile ci` as well.
+    What takes `minutes` a trial (about; two x86-64 cores) is neither, and no part of a short night.
     """
 
     system: str
@@ -88,6 +89,7 @@ class Scenario:
     probability: float | None = None
     nightly: bool = False
     in_ci: bool = True
+    minutes: float = 0.0
 
     def __post_init__(self) -> None:
         if self.system not in SYSTEMS:
@@ -102,6 +104,8 @@ class Scenario:
             raise UsageError("accepts lists no signature, so nothing could count as reproduced")
         if not (self.in_ci or self.nightly):
             raise UsageError("a scenario that is not in_ci is nightly: nightly=True")
+        if self.minutes and self.in_ci:
+            raise UsageError("a scenario that takes minutes is not in_ci: in_ci=False")
 
     @property
     def is_guard(self) -> bool:

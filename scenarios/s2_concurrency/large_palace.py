@@ -14,4 +14,5 @@ scenario = Scenario(
     probability=0.9,
     nightly=True,
     in_ci=False,
+    minutes=3,
 )

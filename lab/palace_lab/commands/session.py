@@ -129,6 +129,8 @@ class Session:
                 no_tracing=why_no_tracing(),
                 lenient=offline and not asked.releases,
                 costs=asked.costs,
+                seconds=self._limits.seconds,
+                named=asked.names,
             )
             if offline:
                 order = replace(order, why_not=Offline(arena, environments[-1].python).why_not)

@@ -49,7 +49,7 @@ class NightResult:
     trials: int
     seconds: float
     written_bytes: int
-    left_out: int = 0  # rows that this machine cannot play as it is, and was not asked for by name
+    left_out: int = 0  # rows that this machine or a night so short cannot play
     leaks: tuple[str, ...] = ()
     ended: str = ""
     cut_short: str = ""

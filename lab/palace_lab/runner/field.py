@@ -7,7 +7,8 @@ it has to be sure that it fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from palace_lab.catalog import Listed
@@ -21,6 +22,8 @@ from palace_lab.runner.lot import Ticket
 from palace_lab.scenario import Arm, Size
 
 CANARY = "canary"
+#: What takes a larger part of a night for one trial is left out of it.
+SHARE_MAX = 0.25
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class SoakOrder:
     """What to draw from.
 
     `why_not` says of a plan why it is left out, "" if it is not; with `lenient` a row without an
-    environment is left out as well, where it would else be refused, which is red.
+    environment is left out as well, where it would else be refused, which is red. So is a scenario
+    that takes minutes out of a night of `seconds` that is too short for it, unless it is `named`.
     """
 
     scenarios: Sequence[Listed]
@@ -39,6 +43,8 @@ class SoakOrder:
     no_tracing: str = ""
     why_not: Callable[[Plan], str] = lambda _: ""
     lenient: bool = False
+    seconds: float = math.inf
+    named: Collection[str] = ()
     costs: Mapping[str, float] = field(default_factory=dict)  # seconds of a trial, by cell
 
 
@@ -58,7 +64,9 @@ class Field:
                     for arm in listed.scenario.arms()
                 ]
                 refused = next(filter(None, map(self._why_refused, cells)), "")
-                why_not = next(filter(None, map(self._why_not, cells)), "")
+                why_not = self._why_too_long(listed) or next(
+                    filter(None, map(self._why_not, cells)), ""
+                )
                 if why_not or refused:
                     rows = self.left_out if why_not or order.lenient else self._refused
                     rows[listed.name, release] = refused or why_not
@@ -76,7 +84,7 @@ class Field:
                 role=cell.arm.role,
                 probability=cell.listed.scenario.probability,
                 cost_s=self._order.costs.get(cell_name(*key), 0.0),
-                long=not cell.listed.scenario.in_ci,
+                minutes=cell.listed.scenario.minutes,
             )
             for key, cell in self.cells.items()
             if key[2] != CANARY
@@ -102,6 +110,16 @@ class Field:
         order = self._order
         plan = cell.undisturbed_plan()
         return why_refused(plan, order.releases, order.refused, order.no_tracing)
+
+    def _why_too_long(self, listed: Listed) -> str:
+        minutes = listed.scenario.minutes
+        least_s = minutes * 60 / SHARE_MAX
+        if listed.name in self._order.named or self._order.seconds >= least_s:
+            return ""
+        return (
+            f"one trial takes some {minutes:g} minutes; it is part of nights of "
+            f"{least_s / 60:g} minutes and more, or by its name"
+        )
 
     def _why_not(self, cell: Cell) -> str:
         return self._order.why_not(cell.undisturbed_plan())

@@ -7,7 +7,8 @@ Rules:
 - Then four of five trials are of arms that must hold; the others are of all the other arms.
 - Each pass comes in an order of its own. From the second on a cell that took many times what the
   median took sits out passes, so that the cells share the time and not the turns. So does one of
-  which that is not known but that is said to take long; in a first pass it comes after the others.
+  which that is not known but that is said to take minutes. What takes minutes comes after all else
+  of its pass, the shorter first.
 - In each block of `CANARY_EVERY` trials that must hold and whose scenario surely fails without its
   fix, one is followed by a canary: the same plan on the library that must fail.
 """
@@ -42,7 +43,7 @@ _PASSES_OUT_LONG = 8
 class Ticket:
     """A cell in the lot. `cost_s` is what one trial of it took on earlier nights; 0: not known.
 
-    `long`: it takes minutes, as its scenario says (it is not `in_ci`).
+    `minutes`: so many it takes, as its scenario says; 0: none.
     """
 
     scenario: str
@@ -50,7 +51,7 @@ class Ticket:
     role: Role
     probability: float | None = None
     cost_s: float = 0.0
-    long: bool = False
+    minutes: float = 0.0
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -115,7 +116,8 @@ def _draw(ticket: Ticket, numbers: Counter[tuple[str, str, str]], *, canary: boo
 
 def _first_pass(lot: random.Random, tickets: Sequence[Ticket]) -> list[Ticket]:
     again = [ticket for ticket in tickets for _ in range(repeats(ticket.probability) - 1)]
-    return _long_last([*_shuffled(lot, tickets), *_shuffled(lot, again)])
+    passes = [_long_last(_shuffled(lot, each)) for each in (tickets, again)]
+    return sorted([*passes[0], *passes[1]], key=lambda each: each.minutes > 0)
 
 
 def _passes(lot: random.Random, tickets: Sequence[Ticket]) -> Iterator[Ticket]:
@@ -129,13 +131,13 @@ def _passes(lot: random.Random, tickets: Sequence[Ticket]) -> Iterator[Ticket]:
 
 
 def _long_last(tickets: list[Ticket]) -> list[Ticket]:
-    return sorted(tickets, key=lambda each: each.long)
+    return sorted(tickets, key=lambda each: each.minutes)
 
 
 def _every(ticket: Ticket, usual_s: float) -> int:
     """Return in which of the passes a cell takes part: in every, every second, ..."""
     if ticket.cost_s <= 0 or usual_s <= 0:
-        return _PASSES_OUT_LONG if ticket.long else 1
+        return _PASSES_OUT_LONG if ticket.minutes else 1
     return max(1, min(_PASSES_OUT_MAX, round(ticket.cost_s / usual_s)))
 
 
