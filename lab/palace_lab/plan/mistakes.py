@@ -174,7 +174,7 @@ def _of_fixes(plan: Plan) -> Iterator[Mistake]:
 def _of_targets(plan: Plan) -> Iterator[Mistake]:
     for name in dict.fromkeys([*plan.process_names(), *(each.name for each in plan.processes)]):
         target = plan.target_of(name)
-        if why := _no_target(target):
+        if why := why_no_target(target):
             yield Mistake(f"process {name!a:.80} is of target {target!a:.80}, but {why}")
     yield from _of_observers(plan.observers, "$.observers")
     for number, step in enumerate(plan.steps):
@@ -186,12 +186,12 @@ def _of_observers(
     observers: Iterable[str], where: str, step: int | None = None
 ) -> Iterator[Mistake]:
     for observer in observers:
-        if why := _no_target(observer):
+        if why := why_no_target(observer):
             yield Mistake(f"{where} names the observer {observer!a:.80}, but {why}", step)
 
 
 @cache
-def _no_target(name: str) -> str:
+def why_no_target(name: str) -> str:
     """Return why a name is not that of a target; "" if it is."""
     folder = "the lab's folder of targets, lab/palace_lab/targets"
     if yours := targets_folder():

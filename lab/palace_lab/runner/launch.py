@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from palace_lab.checks.evidence import Baseline
 from palace_lab.errors import UsageError
+from palace_lab.plan.mistakes import why_no_target
 from palace_lab.plan.model import Plan
 from palace_lab.processes.exits import Limits
 from palace_lab.processes.supervise import Worker
@@ -60,11 +60,8 @@ def launch(
 
     Raises `UsageError` for a target that there is not.
     """
-    if not target.isidentifier() or find_spec(f"{_TARGETS}.{target}") is None:
-        raise UsageError(
-            f"process {name} is of target {target!a}, but there is no {target}.py in the "
-            "lab's folder of targets, lab/palace_lab/targets: name one of those, or add it"
-        )
+    if why := why_no_target(target):
+        raise UsageError(f"process {name} is of target {target!a:.80}, but {why}")
     shape = {
         "dimension": plan.shape.dimension,
         "sync_threshold": plan.shape.sync_threshold,
