@@ -174,7 +174,12 @@ def test_an_unknown_fix_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     ("fix", "code", "said"),
     [
         ("kg_wal_setup", ExitCode.PROMISED, "needed: s2/kg-first-openers (sqlite: locked 1/1)"),
-        ("kg_log_bound", ExitCode.VACUOUS, "not shown to be needed (0 of 7 trials)"),
+        pytest.param(
+            "kg_log_bound",
+            ExitCode.VACUOUS,
+            "not shown to be needed (0 of 7 trials)",
+            marks=pytest.mark.nightly,
+        ),
         ("kg_busy_timeout", ExitCode.PROMISED, "0 of 7 trials); it stays: a report names it"),
         ("embedding_reset", ExitCode.VACUOUS, "not tried: no scenario that was run has to do"),
     ],

@@ -97,6 +97,7 @@ def test_a_small_benchmark_prints_figures_ratios_and_machine(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_small_benchmarks_of_the_lab_count_what_was_killed_and_what_was_recorded(
     tmp_path: Path,
 ) -> None:

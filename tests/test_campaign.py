@@ -159,6 +159,7 @@ def test_a_killed_run_leaves_nothing_and_can_be_resumed(tmp_path: Path) -> None:
     assert [line for line in before if line.endswith("}")] == after[: len(before)]
 
 
+@pytest.mark.nightly
 def test_who_goes_on_need_not_say_again_what_was_asked(tmp_path: Path) -> None:
     for name in ("asked", "other"):
         scenario(tmp_path, name, plan=PLAN, off="Fixes.none()")
@@ -177,7 +178,13 @@ def test_who_goes_on_need_not_say_again_what_was_asked(tmp_path: Path) -> None:
     assert "s2/asked" not in more.stdout
 
 
-@pytest.mark.parametrize("kept", [5, 9], ids=["before-it-was-stretched", "while-it-was"])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param(5, marks=pytest.mark.nightly, id="before-it-was-stretched"),
+        pytest.param(9, id="while-it-was"),
+    ],
+)
 def test_a_race_that_was_interrupted_is_decided_when_it_is_gone_on_with(
     tmp_path: Path, kept: int
 ) -> None:

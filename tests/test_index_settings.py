@@ -100,7 +100,12 @@ def test_what_is_read_is_what_chromadb_computes_with(release: str, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.s1
 @pytest.mark.parametrize(
-    ("made", "opened"), [("0.6.3", "1.5.9"), ("1.0.21", "1.0.21"), ("1.0.21", "1.5.9")]
+    ("made", "opened"),
+    [
+        ("0.6.3", "1.5.9"),
+        pytest.param("1.0.21", "1.0.21", marks=pytest.mark.nightly),
+        ("1.0.21", "1.5.9"),
+    ],
 )
 def test_no_index_is_made_anew_for_how_it_was_configured(
     made: str, opened: str, tmp_path: Path

@@ -399,7 +399,7 @@ def test_what_could_not_fail_is_not_green(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("args", [(), ("-n", "2")])
+@pytest.mark.parametrize("args", [(), pytest.param(("-n", "2"), marks=pytest.mark.nightly)])
 def test_gone_is_the_exit_code_only_where_nothing_else_has_failed(
     pytester: pytest.Pytester, add: Add, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
 ) -> None:
@@ -507,7 +507,7 @@ def test_what_a_trial_leaves_behind_is_a_failure_once(pytester: pytest.Pytester,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("args", [(), ("-n", "1")])
+@pytest.mark.parametrize("args", [(), pytest.param(("-n", "1"), marks=pytest.mark.nightly)])
 def test_trouble_of_the_lab_itself_is_unknown_and_can_be_shown_again(
     pytester: pytest.Pytester, add: Add, args: tuple[str, ...]
 ) -> None:
@@ -586,7 +586,7 @@ def started(pytester: pytest.Pytester) -> Iterator[Callable[..., subprocess.Pope
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("args", [(), ("-n", "2")])
+@pytest.mark.parametrize("args", [(), pytest.param(("-n", "2"), marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_leaves_nothing_behind(
     pytester: pytest.Pytester,

@@ -140,6 +140,7 @@ def test_what_is_kept_of_a_trial_is_whole_and_takes_no_more_room_than_it_did(
     assert (trial / "palace" / "chroma.sqlite3").read_bytes().startswith(b"SQLite format 3")
 
 
+@pytest.mark.nightly
 def test_what_takes_a_while_says_so_where_nobody_has_to_parse_it(tmp_path: Path) -> None:
     many = {**WRITE, "args": {"first": 0, "count": 200}}
     done = replay(tmp_path, many, words=("-n", "2"))

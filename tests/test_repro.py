@@ -41,8 +41,8 @@ CLONE = Path(__file__).resolve().parents[1]
 REPORTS = find_reports(SCENARIOS, CLONE / "scenarios")
 START = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
 HOME = Path("/people/anna")
-#: Each of its trials upgrades an environment; scenarios do that in the pull-request run as well.
-LONG = ("mempalace#899",)
+#: What their trials do, scenarios do in the pull-request run as well.
+LONG = ("mempalace#899", "mempalace#823")
 
 FILE = '''"""A thing breaks."""
 from palace_lab.plan import Plan

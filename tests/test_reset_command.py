@@ -17,6 +17,7 @@ from mcp import Client
 
 sys.path.append(str(Path(__file__).parent / "entries"))
 from server_bench import DEADLINE_S, Server, Site, ok, play, refused
+from store_bench import NEWEST_IN_PULL_REQUESTS
 
 from palace_store.sqlite_lock import lock_file
 
@@ -63,7 +64,7 @@ async def refused_both_named(client: Client, tool: str, **arguments: Any) -> str
     return str(told["sentence"])
 
 
-@pytest.mark.parametrize("release", ["0.6.3", "1.0.21", "1.5.9"])
+@pytest.mark.parametrize("release", NEWEST_IN_PULL_REQUESTS)
 def test_the_command_of_a_refusal_gives_the_palace_away_beside_a_living_server(
     release: str, site: Site, tmp_path: Path
 ) -> None:

@@ -149,7 +149,11 @@ def test_no_other_tool_waits_for_a_remote_that_does_not_answer(
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments"), [("memory_recall", {"query": "kettle"}), ("memory_count", {})]
+    ("tool", "arguments"),
+    [
+        ("memory_recall", {"query": "kettle"}),
+        pytest.param("memory_count", {}, marks=pytest.mark.nightly),
+    ],
 )
 def test_however_many_wait_for_the_remote_no_other_call_waits_for_them(
     site: Site, there: World, key: Path, tool: str, arguments: dict[str, Any]
@@ -349,7 +353,8 @@ def test_a_remote_without_keys_needs_no_key_file(
         await until(lambda: odd.there() == ["the kettle is red"])
         assert (await ok(client, "memory_recall", query="kettle"))["complete"]
 
-    play(Server(RELEASE, site, tmp_path / "palace", "--remote", odd.url), story)
+    words = ("--remote", odd.url, "--sync-interval", str(INTERVAL_S))
+    play(Server(RELEASE, site, tmp_path / "palace", *words), story)
 
 
 def test_what_waits_for_another_process_keeps_no_other_call_waiting(

@@ -78,8 +78,12 @@ OTHERS = Fixes.all().without("embedding_identity")
 
 @pytest.mark.parametrize(
     ("release", "fixes"),
-    [("0.6.3", OTHERS), ("1.0.21", OTHERS), ("1.5.9", OTHERS), ("1.5.9", Fixes.none())],
-    ids=["0.6.3", "1.0.21", "1.5.9", "1.5.9-no-fix"],
+    [
+        pytest.param("0.6.3", OTHERS, marks=pytest.mark.nightly, id="0.6.3"),
+        pytest.param("1.0.21", OTHERS, marks=pytest.mark.nightly, id="1.0.21"),
+        pytest.param("1.5.9", OTHERS, id="1.5.9"),
+        pytest.param("1.5.9", Fixes.none(), id="1.5.9-no-fix"),
+    ],
 )
 def test_a_search_over_rows_of_two_models_says_so(
     release: str, fixes: Fixes, site: Site, tmp_path: Path

@@ -105,6 +105,7 @@ def test_a_program_that_would_be_stale_at_once_is_not_restarted_into(tmp_path: P
     play(server, story)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("mode", MODES)
 def test_a_key_file_that_is_away_is_waited_for(mode: str, tmp_path: Path) -> None:
     key, away = tmp_path / "key", tmp_path / "away"
@@ -123,6 +124,7 @@ def test_a_key_file_that_is_away_is_waited_for(mode: str, tmp_path: Path) -> Non
     play(server, story, mode)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("mode", MODES)
 def test_half_a_configuration_is_not_restarted_with(mode: str, tmp_path: Path) -> None:
     config = tmp_path / "model.json"
@@ -142,6 +144,7 @@ def test_half_a_configuration_is_not_restarted_with(mode: str, tmp_path: Path) -
     play(server, story, mode)
 
 
+@pytest.mark.nightly
 def test_a_program_that_knows_no_check_is_asked_for_its_version(tmp_path: Path) -> None:
     server = server_on(tmp_path)
 

@@ -516,7 +516,7 @@ def test_a_real_minute_is_green_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_real_canary_that_is_silent_is_red(tmp_path: Path) -> None:
     scenario(tmp_path, "blind", plan=QUIET, wrong="Wrong('nothing is wrong')")
-    done = run(tmp_path, "soak", "--for", "15s", "--release", "1.5.9", "--offline")
+    done = run(tmp_path, "soak", "--for", "10s", "--release", "1.5.9", "--offline")
     assert done.returncode == ExitCode.VACUOUS, done.stdout + done.stderr
     assert "the canary is silent" in done.stdout
 
@@ -560,7 +560,7 @@ def test_a_real_night_that_is_cut_off_goes_on(tmp_path: Path, number: signal.Sig
     assert (folder / "unfinished").is_file()
     before = results.read_bytes()
     whole = before[: before.rindex(b"\n") + 1]
-    words[2] = "1s" if number is signal.SIGINT else "40s"
+    words[2] = "1s" if number is signal.SIGINT else "20s"
     done = run(tmp_path, *words, "--resume")
     assert "going on with" in done.stdout, done.stdout + done.stderr
     assert done.returncode == ExitCode.PROMISED, done.stdout + done.stderr

@@ -97,6 +97,7 @@ def replayed(path: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.what)
+@pytest.mark.nightly
 def test_with_a_fix_off_a_small_plan_is_found_that_fails_alone(
     player: Player, broken: Broken
 ) -> None:

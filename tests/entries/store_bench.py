@@ -25,6 +25,11 @@ from palace_store.anatomy import CollectionSurvey
 RELEASES = ("0.6.3", "1.0.21", "1.5.9")
 #: The oldest and the newest of them; the one between follows at night (its scenarios run by day).
 IN_PULL_REQUESTS = ("0.6.3", pytest.param("1.0.21", marks=pytest.mark.nightly), "1.5.9")
+#: The same for tests of ten seconds and more.
+NEWEST_IN_PULL_REQUESTS = (
+    *(pytest.param(each, marks=pytest.mark.nightly) for each in ("0.6.3", "1.0.21")),
+    "1.5.9",
+)
 ANSWER_S = 60.0
 #: What a torn index may make a reader write: bounded, so that a bug fills no disk.
 LIMITS = Limits(file_size_bytes=256 * 1024 * 1024)
