@@ -47,7 +47,7 @@ PYTHON_END = (3, 14)
 
 #: One more than there are processors, since tests wait for disk and processes a fifth of their time
 #: (measured on two); each scenario as often as it takes to see both arms. What is given wins.
-TEST_WORDS = ("-n", str((os.cpu_count() or 1) + 1), "--palace-trials", "2")
+TEST_WORDS = ("-n", str((os.cpu_count() or 1) + 1), "--palace-trials", "1")
 
 USAGE = """\
 usage: python3 lab/bootstrap.py test [PYTEST ARGUMENT]...   the lab's tests, by pytest

@@ -18,7 +18,7 @@ from palace_lab.processes.supervise import CrashPoint, Hit, WorkerGoneError, tra
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import FAMILIES, NEWEST_IN_PULL_REQUESTS, Bench, Told, ToldError, numbered
+from store_bench import FAMILIES, NEWEST, Bench, Told, ToldError, numbered
 
 pytestmark = [pytest.mark.slow, pytest.mark.s3, pytest.mark.timeout(3600)]
 
@@ -82,7 +82,7 @@ def points(bench: Bench, base: Path) -> list[tuple[str, Hit, int]]:
 @pytest.mark.parametrize(
     "most", [SAMPLE, pytest.param(None, marks=pytest.mark.nightly)], ids=["some", "all"]
 )
-@pytest.mark.parametrize("bench", NEWEST_IN_PULL_REQUESTS, indirect=True)
+@NEWEST
 def test_a_reset_killed_anywhere(bench: Bench, most: int | None) -> None:
     base = filled(bench)
     chosen = points(bench, base)

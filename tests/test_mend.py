@@ -378,7 +378,7 @@ def test_what_chromadb_cannot_open_is_not_copied(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.s1
-@pytest.mark.parametrize("release", ["0.6.3", "1.5.9"])
+@pytest.mark.parametrize("release", [pytest.param("0.6.3", marks=pytest.mark.nightly), "1.5.9"])
 @pytest.mark.parametrize(
     "harm",
     [text_watermark, marks_beyond, lengths_emptied, peer_row, log_emptied],

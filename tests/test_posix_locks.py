@@ -23,7 +23,7 @@ import pytest
 from palace_lab.processes.supervise import CrashPoint, Hit, WorkerGoneError, tracing_available
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import LIMITS, Bench, Told, ToldError
+from store_bench import LIMITS, NEWEST, Bench, Told, ToldError
 
 pytestmark = [
     pytest.mark.slow,
@@ -125,6 +125,7 @@ def has_an_sqlite_of_its_own(release: str) -> bool:
     return not release.startswith("0.")
 
 
+@NEWEST
 def test_which_sqlite_chromadb_uses(bench: Bench) -> None:
     """Before 1.0 it is Python's module, from then on one inside chromadb's own binary."""
     with told(bench) as worker:
@@ -133,6 +134,7 @@ def test_which_sqlite_chromadb_uses(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("how", ["open", "sqlite3"])
+@NEWEST
 def test_a_close_drops_the_locks_of_a_write_under_way(bench: Bench, how: str) -> None:
     file = database(bench)
     with told(bench, traced=True) as worker:
@@ -154,6 +156,7 @@ def test_a_close_drops_the_locks_of_a_write_under_way(bench: Bench, how: str) ->
         worker.worker.kill()
 
 
+@NEWEST
 def test_a_peer_writes_into_the_open_transaction_and_loses_what_it_was_told_is_kept(
     bench: Bench,
 ) -> None:
@@ -176,6 +179,7 @@ def test_a_peer_writes_into_the_open_transaction_and_loses_what_it_was_told_is_k
     assert lost == {"unlisted": unlisted, "not found": PEERS}
 
 
+@NEWEST
 def test_without_the_intruder_the_lock_holds_and_nothing_is_lost(bench: Bench) -> None:
     file = database(bench)
     with told(bench, traced=True) as worker:
@@ -235,6 +239,7 @@ def watched(bench: Bench) -> Iterator[tuple[Told, Path]]:
         yield worker, mark
 
 
+@NEWEST
 def test_no_close_of_ours_ever_meets_a_client(bench: Bench) -> None:
     """All operations, adoption, retention and recoveries, as the kernel saw them."""
     with bench.worker() as raw:
@@ -294,6 +299,7 @@ def tracing(command: list[str]) -> Iterator[None]:
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@NEWEST
 def test_strace_sees_the_same(bench: Bench) -> None:
     file, mark, out = database(bench), bench.directory / "mark", bench.directory / "strace"
     with bench.worker() as raw:
@@ -315,6 +321,7 @@ def test_strace_sees_the_same(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("guarded", [True, False])
+@NEWEST
 def test_beside_a_client_of_somebody_else_nothing_is_opened(bench: Bench, guarded: bool) -> None:
     with watched(bench) as (worker, mark):
         worker.do("put", numbers=[1])

@@ -17,7 +17,7 @@ from palace_store.anatomy import survey
 
 sys.path.append(str(Path(__file__).parent / "entries"))
 from harm import unlink
-from store_bench import Bench, Told, set_aside
+from store_bench import NEWEST, Bench, Told, set_aside
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
@@ -53,6 +53,7 @@ def ours_are_found(worker: Told) -> None:
     assert worker.do("unfindable") == []
 
 
+@NEWEST
 def test_both_are_brought_under_retention_and_neither_is_made_anew(
     bench: Bench, palace: Path
 ) -> None:
@@ -65,6 +66,7 @@ def test_both_are_brought_under_retention_and_neither_is_made_anew(
         assert worker.do("raw_elsewhere_found") == {"documents": DOCUMENTS, "found": IDS}
 
 
+@NEWEST
 def test_what_is_torn_elsewhere_is_mended_there(bench: Bench, palace: Path) -> None:
     with bench.worker(entry=ENTRY) as worker:
         ours_are_found(worker)
@@ -78,6 +80,7 @@ def test_what_is_torn_elsewhere_is_mended_there(bench: Bench, palace: Path) -> N
         assert worker.do("raw_elsewhere_found") == {"documents": DOCUMENTS, "found": IDS}
 
 
+@NEWEST
 def test_what_is_lost_elsewhere_is_not_said_of_ours(bench: Bench, palace: Path) -> None:
     shutil.rmtree(index_elsewhere(palace))
     with bench.worker(entry=ENTRY) as worker:
@@ -86,6 +89,7 @@ def test_what_is_lost_elsewhere_is_not_said_of_ours(bench: Bench, palace: Path) 
         assert worker.do("warned", number=3) == []
 
 
+@NEWEST
 def test_what_no_link_leads_to_elsewhere_is_not_written_into_ours(
     bench: Bench, palace: Path
 ) -> None:
@@ -99,6 +103,7 @@ def test_what_no_link_leads_to_elsewhere_is_not_written_into_ours(
         ours_are_found(worker)
 
 
+@NEWEST
 def test_of_two_collections_of_one_name_only_ours_is_exchanged(bench: Bench, palace: Path) -> None:
     with bench.worker(entry=ENTRY) as worker:
         worker.do("put", numbers=[1, 2], at="second")

@@ -18,7 +18,7 @@ from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
 from harm import index_of, unlink
-from store_bench import Bench, ToldError
+from store_bench import NEWEST, Bench, ToldError
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
@@ -39,6 +39,7 @@ def written(bench: Bench, name: str, count: int = 40) -> Path:
 
 
 @pytest.mark.parametrize("fixes", [WITH, WITHOUT], ids=["with", "without"])
+@NEWEST
 def test_a_change_that_replaces_a_vector_looks_for_the_others(
     bench: Bench, fixes: list[str]
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_change_that_replaces_a_vector_looks_for_the_others(
 
 @pytest.mark.parametrize("how", ["upsert", "update"])
 @pytest.mark.parametrize("count", [40, LARGE])
+@NEWEST
 def test_whoever_reads_a_log_that_replaces_vectors_looks_for_the_others(
     bench: Bench, count: int, how: str
 ) -> None:
@@ -79,6 +81,7 @@ def test_whoever_reads_a_log_that_replaces_vectors_looks_for_the_others(
 
 
 @pytest.mark.parametrize("how", ["add", "delete"])
+@NEWEST
 def test_nothing_is_looked_for_where_nothing_was_replaced(bench: Bench, how: str) -> None:
     palace = written(bench, f"not-{how}")
     (gone,) = unlink(index_of(palace).path, 1)
@@ -91,6 +94,7 @@ def test_nothing_is_looked_for_where_nothing_was_replaced(bench: Bench, how: str
         assert worker.do("replaced_in_log") == {}
 
 
+@NEWEST
 def test_the_log_says_who_was_replaced(bench: Bench) -> None:
     palace = bench.directory / "told"
     with bench.worker(palace, sync_threshold=5000, batch_size=3) as worker:
@@ -101,6 +105,7 @@ def test_the_log_says_who_was_replaced(bench: Bench) -> None:
         assert worker.do("replaced_in_log") == {"drawers": ["drawer-0001", "drawer-0003"]}
 
 
+@NEWEST
 def test_of_a_large_collection_it_says_who_was_near(bench: Bench) -> None:
     palace = bench.directory / "near"
     with bench.worker(palace, sync_threshold=5000, batch_size=100) as worker:
@@ -113,6 +118,7 @@ def test_of_a_large_collection_it_says_who_was_near(bench: Bench) -> None:
         assert len(told) <= 11
 
 
+@NEWEST
 def test_equal_vectors_are_not_taken_for_lost(bench: Bench) -> None:
     palace = bench.directory / "equal"
     with bench.worker(palace) as worker:
@@ -123,6 +129,7 @@ def test_equal_vectors_are_not_taken_for_lost(bench: Bench) -> None:
         assert worker.do("state")["generation"] == generation
 
 
+@NEWEST
 def test_what_a_stranger_writes_meanwhile_keeps_its_own_vectors(bench: Bench) -> None:
     palace = bench.directory / "stranger"
     ours, theirs = list(range(20)), list(range(100, 108))
@@ -141,6 +148,7 @@ def test_what_a_stranger_writes_meanwhile_keeps_its_own_vectors(bench: Bench) ->
         assert found["documents"]["drawer-0003"] == "3 at 1"
 
 
+@NEWEST
 def test_what_a_stranger_writes_between_ours_stops_no_change(bench: Bench) -> None:
     """0.6.3 then has no vector for some of the drawers asked for, and raises a TypeError."""
     palace = bench.directory / "between"
@@ -159,6 +167,7 @@ def test_what_a_stranger_writes_between_ours_stops_no_change(bench: Bench) -> No
 
 
 @pytest.mark.parametrize("count", [40, 41, 42])
+@NEWEST
 def test_what_is_linked_again_is_so_in_the_graph(bench: Bench, count: int) -> None:
     """0.x keeps it beside its graph; a search for all drawers fails until the graph has it."""
     palace = written(bench, f"beside-{count}", count)
@@ -169,6 +178,7 @@ def test_what_is_linked_again_is_so_in_the_graph(bench: Bench, count: int) -> No
         assert gone in found
 
 
+@NEWEST
 def test_is_looked_for_whenever_a_graph_takes_up_a_replaced_vector(bench: Bench) -> None:
     """On 0.x that is when a batch is full, and whoever fills it may replace nothing."""
     palace = bench.directory / "taken-up"
@@ -189,6 +199,7 @@ def test_is_looked_for_whenever_a_graph_takes_up_a_replaced_vector(bench: Bench)
     assert looks == (once_a_batch if bench.release.startswith("0.") else once_each)
 
 
+@NEWEST
 def test_a_drawer_whose_vector_is_lost_keeps_nobody_out(bench: Bench) -> None:
     palace = written(bench, "lost")
     with bench.worker(palace, fixes=WITHOUT, sync_threshold=5000, batch_size=5000) as worker:
@@ -208,6 +219,7 @@ def test_a_drawer_whose_vector_is_lost_keeps_nobody_out(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("fixes", [WITH, WITHOUT], ids=["with", "without"])
+@NEWEST
 def test_a_search_that_0x_refuses_is_answered_as_far_as_its_graph_reaches(
     bench: Bench, fixes: list[str]
 ) -> None:

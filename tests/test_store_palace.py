@@ -19,7 +19,7 @@ from palace_lab.processes.supervise import CrashPoint, WorkerGoneError, tracing_
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import NEWEST_IN_PULL_REQUESTS, Bench, Told, ToldError
+from store_bench import NEWEST, Bench, Told, ToldError
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
@@ -311,7 +311,7 @@ def test_an_unreadable_state_makes_the_index_be_rebuilt(bench: Bench) -> None:
         assert one.do("state")["retained"]
 
 
-@pytest.mark.parametrize("bench", NEWEST_IN_PULL_REQUESTS, indirect=True)
+@NEWEST
 def test_more_drawers_than_sqlite_has_variables_are_listed_and_found(bench: Bench) -> None:
     many = 33_000  # 1.x cannot look up more than 32,766 of them at once
     with bench.worker(sync_threshold=1000, batch_size=1000) as worker:

@@ -20,7 +20,7 @@ from palace_store.anatomy import survey
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import Bench, Told, set_aside, wrong_at_rest
+from store_bench import NEWEST, Bench, Told, set_aside, wrong_at_rest
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
@@ -168,6 +168,7 @@ def seen_twice(worker: Told) -> list[str]:
 
 @pytest.mark.parametrize("marks", MARKS)
 @pytest.mark.parametrize("harm", HARM)
+@NEWEST
 def test_every_vector_that_a_file_holds_comes_back(
     bench: Bench, made: Path, harm: str, marks: str
 ) -> None:

@@ -16,7 +16,7 @@ from palace_store.anatomy import survey
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import FAMILIES, Bench, Told, numbered
+from store_bench import FAMILIES, NEWEST, Bench, Told, numbered
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1, pytest.mark.timeout(1800)]
 
@@ -63,6 +63,7 @@ def intact(worker: Told, told: dict[str, str], where: str = "") -> None:
             worker.do("forget_index")
 
 
+@NEWEST
 def test_the_log_has_a_bound_and_without_the_fix_it_has_none(bench: Bench) -> None:
     lengths = {}
     for fixes in (None, WITHOUT):
@@ -79,6 +80,7 @@ def test_the_log_has_a_bound_and_without_the_fix_it_has_none(bench: Bench) -> No
     assert lengths[True] <= len(IDS) + LAG
 
 
+@NEWEST
 def test_a_rebuild_reads_one_vector_of_each_drawer(bench: Bench) -> None:
     """What replaces a vector within a batch can cost chromadb 1.x the links to another drawer."""
     original, told = overwritten(bench, "overwritten")
@@ -93,6 +95,7 @@ def test_a_rebuild_reads_one_vector_of_each_drawer(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("noted", [[3], IDS[:7]], ids=["one", "all"])
+@NEWEST
 def test_a_change_of_metadata_alone_is_no_lost_change(bench: Bench, noted: list[int]) -> None:
     source, told = overwritten(bench, "many")
     palace = bench.copied(source, f"noted-{len(noted)}")
@@ -116,6 +119,7 @@ def test_a_change_of_metadata_alone_is_no_lost_change(bench: Bench, noted: list[
                 assert [str(each) for each in found.findings] == []
 
 
+@NEWEST
 def test_processes_that_write_one_drawer_each_reach_the_bound_together(bench: Bench) -> None:
     """None of them alone comes to the threshold at which an index is written."""
     palace = bench.directory / "short-lives"
@@ -127,6 +131,7 @@ def test_processes_that_write_one_drawer_each_reach_the_bound_together(bench: Be
     assert len(log_of(palace)) <= 3 + LAG
 
 
+@NEWEST
 def test_a_writer_that_never_closes_trims_by_itself(bench: Bench) -> None:
     """At its own size and no other: the file stays within its bound, and few clients are made."""
     palace = bench.directory / "served"
@@ -144,6 +149,7 @@ def test_a_writer_that_never_closes_trims_by_itself(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.nightly)])
+@NEWEST
 def test_any_history_gives_the_same_drawers_after_each_trim(bench: Bench, seed: int) -> None:
     dice = random.Random(f"{bench.release} {seed}")  # noqa: S311  (no secret)
     palace = bench.directory / f"history-{seed}"
@@ -177,6 +183,7 @@ def test_any_history_gives_the_same_drawers_after_each_trim(bench: Bench, seed: 
     assert damage == []
 
 
+@NEWEST
 def test_numbers_are_never_given_twice(bench: Bench) -> None:
     """Of a log that is all deletions the last record stays: chromadb counts on from there."""
     palace = bench.directory / "emptied"
@@ -195,6 +202,7 @@ def test_numbers_are_never_given_twice(bench: Bench) -> None:
         intact(worker, {"drawer-0001": "1 at 0"})
 
 
+@NEWEST
 def test_a_peer_with_a_client_open_notices_nothing(bench: Bench) -> None:
     base, told = overwritten(bench, "overwritten")
     palace = bench.copied(base)
@@ -215,6 +223,7 @@ def test_a_peer_with_a_client_open_notices_nothing(bench: Bench) -> None:
             assert each.do("look") == {"documents": told, "count": len(told), "lost": []}
 
 
+@NEWEST
 def test_a_log_that_lacks_a_vector_is_left_alone(bench: Bench) -> None:
     base, _ = overwritten(bench, "overwritten")
     palace = bench.copied(base)
@@ -225,6 +234,7 @@ def test_a_log_that_lacks_a_vector_is_left_alone(bench: Bench) -> None:
     assert log_of(palace) == before
 
 
+@NEWEST
 def test_trimming_what_a_rebuild_needs_is_seen(bench: Bench) -> None:
     """The wrong variant: what is asked of a trimmed palace here can fail."""
     base, told = overwritten(bench, "overwritten")
@@ -250,6 +260,7 @@ def trims(bench: Bench, palace: Path, *points: CrashPoint) -> list[Any]:
 @pytest.mark.parametrize(
     "most", [SAMPLE, pytest.param(None, marks=pytest.mark.nightly)], ids=["some", "all"]
 )
+@NEWEST
 def test_killed_anywhere_in_a_trim_nothing_is_lost_and_it_is_done_again(
     bench: Bench, most: int | None
 ) -> None:
@@ -282,6 +293,7 @@ def test_killed_anywhere_in_a_trim_nothing_is_lost_and_it_is_done_again(
 
 @traced
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
+@NEWEST
 def test_a_trim_that_fails_harms_nobody(bench: Bench, error: str) -> None:
     base, told = overwritten(bench, "overwritten")
     palace = bench.copied(base)

@@ -21,7 +21,7 @@ import pytest
 from palace_store.anatomy import survey
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import NEWEST_IN_PULL_REQUESTS, Bench, Told, set_aside, wrong_at_rest
+from store_bench import NEWEST, Bench, Told, set_aside, wrong_at_rest
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
@@ -106,7 +106,7 @@ def rows_of(worker: Told) -> dict[str, set[str]]:
         pytest.param(range(1000, 1300), id="many", marks=pytest.mark.nightly),
     ],
 )
-@pytest.mark.parametrize("bench", NEWEST_IN_PULL_REQUESTS, indirect=True)
+@NEWEST
 @pytest.mark.timeout(2400)
 def test_one_opening_brings_a_worn_palace_to_rest(bench: Bench, seeds: range) -> None:
     readable = [made for made in OLD if key(made) <= key(bench.release)]

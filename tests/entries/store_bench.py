@@ -30,6 +30,7 @@ NEWEST_IN_PULL_REQUESTS = (
     *(pytest.param(each, marks=pytest.mark.nightly) for each in ("0.6.3", "1.0.21")),
     "1.5.9",
 )
+NEWEST = pytest.mark.parametrize("bench", NEWEST_IN_PULL_REQUESTS, indirect=True)
 ANSWER_S = 60.0
 #: What a torn index may make a reader write: bounded, so that a bug fills no disk.
 LIMITS = Limits(file_size_bytes=256 * 1024 * 1024)
