@@ -15,7 +15,7 @@ import pytest
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import Bench, Told
+from store_bench import NEWEST, Bench, Told
 
 pytestmark = [pytest.mark.slow, pytest.mark.s2]
 
@@ -74,6 +74,7 @@ def test_a_palace_that_disappears_is_noticed_in_the_next_operation(
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("first", ["read", "write"])
+@NEWEST
 def test_a_palace_that_another_has_taken_the_place_of_is_noticed_at_once(
     bench: Bench, policy: str, first: str
 ) -> None:

@@ -15,7 +15,7 @@ from palace_store.state import read_state
 
 sys.path.append(str(Path(__file__).parent / "entries"))
 from harm import index_of, unlink
-from store_bench import Bench, Told
+from store_bench import NEWEST, Bench, Told
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
@@ -104,6 +104,7 @@ def test_once_linked_nothing_is_written_at_further_opens(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "step", [STEP, pytest.param(1, marks=pytest.mark.nightly)], ids=["some", "all"]
 )
+@NEWEST
 def test_killed_at_any_write_of_it_nothing_is_lost(bench: Bench, step: int) -> None:
     base = written(bench, "base")
     gone = unlink(index_of(base).path, 2)

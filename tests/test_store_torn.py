@@ -248,6 +248,7 @@ def damaged(palace: Path, lot: random.Random) -> str:
     ],
 )
 @pytest.mark.timeout(1200)
+@NEWEST
 def test_no_damage_by_lot_kills_or_keeps_from_writing(
     bench: Bench, made: Path, noted: Path, seeds: range
 ) -> None:
