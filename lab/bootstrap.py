@@ -46,7 +46,7 @@ INSTALL_SECONDS_MAX = 1800.0
 PYTHON_END = (3, 14)
 
 #: One more than there are processors, since tests wait for disk and processes a fifth of their time
-#: (measured on two); each scenario as often as it takes to see both arms. What is given wins.
+#: (measured on two); each arm of a scenario once. What is given wins.
 TEST_WORDS = ("-n", str((os.cpu_count() or 1) + 1), "--palace-trials", "1")
 
 USAGE = """\

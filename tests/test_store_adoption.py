@@ -19,7 +19,7 @@ from palace_store.anatomy import survey
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import IN_PULL_REQUESTS, NEWEST, Bench, Told, ToldError, host_of
+from store_bench import IN_PULL_REQUESTS, Bench, Told, ToldError, host_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
@@ -152,7 +152,6 @@ def test_what_is_put_back_is_read_only_by_a_rebuild(bench: Bench) -> None:
 
 
 @pytest.mark.skipif(tracing_available() is not None, reason=str(tracing_available()))
-@NEWEST
 def test_killed_anywhere_while_vectors_are_put_back(bench: Bench) -> None:
     expected = answers("0.6.3")
     palace = palace_of(bench, "0.6.3")
