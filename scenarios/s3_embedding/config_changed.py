@@ -23,4 +23,5 @@ scenario = Scenario(
     off=Fixes.all().without("embedding_identity", "embedding_config"),
     as_reported=Fixes.reported("embedding"),
     accepts={"*": "mixed-models"},
+    nightly=True,
 )

@@ -27,4 +27,5 @@ scenario = Scenario(
     ),
     off=Fixes.all().without("embedding_reset"),
     accepts={"*": "mixed-models"},
+    nightly=True,
 )

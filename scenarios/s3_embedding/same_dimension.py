@@ -20,4 +20,5 @@ scenario = Scenario(
     ),
     wrong=Wrong("a gate that compares dimensions alone", options={"wrong": "dimension-only"}),
     accepts={"*": "mixed-models"},
+    nightly=True,
 )
