@@ -33,4 +33,5 @@ scenario = Scenario(
     as_reported=Fixes.reported("kg"),
     accepts={"*": "index-ruined"},
     probability=0.9,
+    nightly=True,
 )
