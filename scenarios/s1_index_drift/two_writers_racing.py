@@ -21,4 +21,5 @@ scenario = Scenario(
     accepts={"*": "index-ruined"},
     probability=0.9,
     nightly=True,
+    in_ci=False,  # a race of long trials, and one of them shows little
 )

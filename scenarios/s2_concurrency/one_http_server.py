@@ -15,4 +15,5 @@ scenario = Scenario(
     accepts={"*": ("index-ruined", "stale-read", "locked")},
     probability=0.9,
     nightly=True,
+    in_ci=False,  # what its wrong variant shows, the off arm of s2/three-proxies shows too
 )
