@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -47,14 +48,31 @@ def as_nobody_asked() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Host]]:
+    """Return what gives the host of a release: importing chromadb takes longer than most tests."""
+    started: dict[str, Host] = {}
+    with ExitStack() as stack:
+
+        def host_for(release: str) -> Host:
+            if release not in started:
+                scratch = tmp_path_factory.mktemp("host")
+                started[release] = stack.enter_context(host_of(release, scratch))
+            return started[release]
+
+        yield host_for
+
+
 @pytest.fixture(scope="module", params=IN_PULL_REQUESTS)
 def bench(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    hosts: Callable[[str], Host],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Bench]:
     """Return a release's host and a directory, for tests of the store."""
-    scratch = tmp_path_factory.mktemp("bench")
-    with host_of(request.param, scratch) as host:
-        yield Bench(request.param, host, scratch)
+    host = hosts(request.param)
+    yield Bench(request.param, host, tmp_path_factory.mktemp("bench"))
+    assert host.leaks() == ()
 
 
 @pytest.fixture(scope="module")

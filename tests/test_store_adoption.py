@@ -14,12 +14,17 @@ from typing import Any
 
 import pytest
 
-from palace_lab.processes.supervise import CrashPoint, WorkerGoneError, tracing_available
+from palace_lab.processes.supervise import (
+    CrashPoint,
+    Host,
+    WorkerGoneError,
+    tracing_available,
+)
 from palace_store.anatomy import survey
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import IN_PULL_REQUESTS, Bench, Told, ToldError, host_of
+from store_bench import IN_PULL_REQUESTS, Bench, Told, ToldError
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
@@ -43,11 +48,13 @@ OTHERS = ("0.5.23", "1.3.7", "1.5.5", "1.5.7")
     params=[*IN_PULL_REQUESTS, *(pytest.param(each, marks=pytest.mark.nightly) for each in OTHERS)],
 )
 def bench(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    hosts: Callable[[str], Host],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Bench]:
-    scratch = tmp_path_factory.mktemp("bench")
-    with host_of(request.param, scratch) as host:
-        yield Bench(request.param, host, scratch)
+    host = hosts(request.param)
+    yield Bench(request.param, host, tmp_path_factory.mktemp("bench"))
+    assert host.leaks() == ()
 
 
 def answers(release: str) -> dict[str, Any]:

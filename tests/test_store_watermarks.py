@@ -11,11 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from palace_lab.processes.supervise import CrashPoint, WorkerGoneError, tracing_available
+from palace_lab.processes.supervise import (
+    CrashPoint,
+    Host,
+    WorkerGoneError,
+    tracing_available,
+)
 from palace_store.anatomy import survey
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import Bench, Told, ToldError, host_of
+from store_bench import Bench, Told, ToldError
 
 pytestmark = [pytest.mark.slow, pytest.mark.s0]
 
@@ -30,17 +35,19 @@ PAIRS = [
 
 @pytest.fixture(scope="module", params=PAIRS)
 def pair(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    hosts: Callable[[str], Host],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Path, Bench]]:
     """Yield a raw palace of the older release, its log purged, and a bench of the newer one."""
     older, newer = request.param
     scratch = tmp_path_factory.mktemp("pair")
     made = scratch / "made"
-    with host_of(older, scratch) as host, Bench(older, host, scratch).worker(made) as raw:
+    with Bench(older, hosts(older), scratch).worker(made) as raw:
         raw.do("raw_put", numbers=list(range(23)))
         raw.do("raw_close")
-    with host_of(newer, scratch) as host:
-        yield made, Bench(newer, host, scratch)
+    yield made, Bench(newer, hosts(newer), scratch)
+    assert hosts(newer).leaks() == ()
 
 
 #: What becomes of a mark: as a stale process writes it (eight bytes, the highest first), the other

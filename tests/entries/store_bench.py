@@ -83,6 +83,8 @@ class Bench:
         self.host = host
         self.directory = directory
         self.palace = directory / "palace"
+        self._logs = directory / "logs"  # a host serves several benches
+        self._logs.mkdir(exist_ok=True)
         self._made = 0
 
     @contextmanager
@@ -97,8 +99,9 @@ class Bench:
         **options: Any,
     ) -> Iterator[Told]:
         self._made += 1
+        name = f"w{self._made}"
         worker = self.host.launch(
-            f"w{self._made}",
+            name,
             entry=entry,
             config={
                 "palace": str(palace or self.palace),
@@ -108,7 +111,9 @@ class Bench:
             points=points,
             traceable=traceable,
             limits=LIMITS,
+            log=self._logs / f"{name}.log",
             root=self.directory,
+            cwd=self.directory,
         )
         with worker:
             yield Told(worker)
