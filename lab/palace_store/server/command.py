@@ -102,12 +102,12 @@ def _ended(given: list[str], left: Handover) -> tuple[int, str]:
     options = parser().parse_args(given)
     try:
         packages = watched()
+        if not options.version and (trouble := _unservable(options)):
+            return USAGE, trouble
         from palace_store.server.running import check, serve, versions  # noqa: PLC0415  (may miss)
 
         if options.version:
             print(versions())
-        elif trouble := _unservable(options):
-            return USAGE, trouble
         elif options.check:
             check(options, packages)
         else:
@@ -135,12 +135,20 @@ def _of_the_store(error: Exception) -> bool:
 
 
 def _unservable(options: argparse.Namespace) -> str:
-    """Return why these options cannot be served, or "" if they can."""
+    """Return why these options cannot be served, or "" if they can.
+
+    Raises `PalaceInputError` for an address of a remote that is none. It is asked before chromadb
+    and the SDK are imported, which takes seconds.
+    """
     key_file = options.remote_key_file
     if key_file is not None and not options.remote:
         return "--remote-key-file is the key of a remote: say which one with --remote"
     if key_file is not None and not key_file.is_file():
         return f"{key_file} is no file: write the key of {options.remote} into it"
+    if options.remote:
+        from palace_store.sync.address import address_of  # noqa: PLC0415  (may miss)
+
+        address_of(options.remote)
     if not options.http:
         return ""
     if options.restart is not None:
