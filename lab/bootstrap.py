@@ -45,9 +45,9 @@ LOOK_SECONDS_MAX = 60.0
 INSTALL_SECONDS_MAX = 1800.0
 PYTHON_END = (3, 14)
 
-#: One more than there are processors, since tests wait for disk and processes a fifth of their time
-#: (measured on two); each arm of a scenario once. What is given wins.
-TEST_WORDS = ("-n", str((os.cpu_count() or 1) + 1), "--palace-trials", "1")
+#: One more than there are processors: tests wait a fifth of their time. What is given wins.
+TEST_WORDS = (*f"-n {(os.cpu_count() or 1) + 1} --dist worksteal --palace-trials 1".split(),)
+RELEASE_WORDS = ("--palace-release", "0.6.3", "--palace-release", "1.5.9")  # where nothing is given
 
 USAGE = """\
 usage: python3 lab/bootstrap.py test [PYTEST ARGUMENT]...   the lab's tests, by pytest
@@ -103,7 +103,8 @@ def prepare(words: list[str]) -> list[str]:
         os.set_inheritable(held, True)
     point_to(environment)
     if words[0] == "test":
-        return [str(environment / "bin" / "python"), "-m", "pytest", *TEST_WORDS, *words[1:]]
+        given = words[1:] or RELEASE_WORDS
+        return [str(environment / "bin" / "python"), "-m", "pytest", *TEST_WORDS, *given]
     return [str(environment / "bin" / "palace-lab"), *words]
 
 

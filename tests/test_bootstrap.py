@@ -17,6 +17,7 @@ import bootstrap
 from palace_lab.called import VARIABLE, called
 from palace_lab.errors import ExitCode, RefusedError
 from palace_lab.provision import buildonce, uvtool
+from palace_lab.scenario import RELEASES
 
 SCRIPT = Path(bootstrap.__file__)
 
@@ -101,6 +102,11 @@ def test_words_go_to_palace_lab_and_test_goes_to_pytest(clone: Path, installs: l
         bootstrap.main(["test", "-q"])
     python = str(environment / "bin" / "python")
     assert became.value.args[0] == [python, "-m", "pytest", *bootstrap.TEST_WORDS, "-q"]
+    with pytest.raises(Exec) as became:
+        bootstrap.main(["test"])
+    assert became.value.args[0][3 + len(bootstrap.TEST_WORDS) :] == [*bootstrap.RELEASE_WORDS]
+    asked = bootstrap.RELEASE_WORDS[1::2]
+    assert asked == (RELEASES[0], RELEASES[-1])
 
 
 @pytest.mark.parametrize("word", ["run", "test"])

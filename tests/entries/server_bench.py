@@ -75,7 +75,7 @@ class Server:
         self.site = site
         self.palace = palace
         self.words = ["-m", "palace_store.server", "--palace", str(palace), *SMALL, *words]
-        self.environ = {"PYTHONPATH": str(site.directory), "PYTHONDONTWRITEBYTECODE": "1"}
+        self.environ = {"PYTHONPATH": str(site.directory)}
 
     @property
     def log(self) -> Path:
