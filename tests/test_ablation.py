@@ -180,8 +180,18 @@ def test_an_unknown_fix_is_refused_with_the_known_ones(tmp_path: Path) -> None:
             "not shown to be needed (0 of 7 trials)",
             marks=pytest.mark.nightly,
         ),
-        ("kg_busy_timeout", ExitCode.PROMISED, "0 of 7 trials); it stays: a report names it"),
-        ("embedding_reset", ExitCode.VACUOUS, "not tried: no scenario that was run has to do"),
+        pytest.param(
+            "kg_busy_timeout",
+            ExitCode.PROMISED,
+            "0 of 7 trials); it stays: a report names it",
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param(
+            "embedding_reset",
+            ExitCode.VACUOUS,
+            "not tried: no scenario that was run has to do",
+            marks=pytest.mark.nightly,
+        ),
     ],
 )
 def test_the_command_line_says_what_is_needed(

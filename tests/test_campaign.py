@@ -116,7 +116,9 @@ def begin_long_run(folder: Path) -> subprocess.Popen[str]:
     raise AssertionError("five trials took more than 60 s")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)]
+)
 def test_ctrl_c_shows_what_is_there_and_leaves_nothing(
     tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -178,10 +180,11 @@ def test_who_goes_on_need_not_say_again_what_was_asked(tmp_path: Path) -> None:
     assert "s2/asked" not in more.stdout
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "kept",
     [
-        pytest.param(5, marks=pytest.mark.nightly, id="before-it-was-stretched"),
+        pytest.param(5, id="before-it-was-stretched"),
         pytest.param(9, id="while-it-was"),
     ],
 )

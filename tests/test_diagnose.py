@@ -830,7 +830,7 @@ def test_the_document_is_as_documented(palace: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["[bold red]x[/]", "a\x1b[31mb", "\udcff", "x" * 5000, "漢字"])
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("encoding", [pytest.param("utf-8", marks=pytest.mark.nightly), "ascii"])
 def test_any_name_can_be_shown(name: str, encoding: str, palace: Path) -> None:
     database = sqlite3.connect(palace / "chroma.sqlite3")
     raw = name.encode("utf-8", "surrogateescape")

@@ -393,7 +393,7 @@ def real_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("release", ["0.6.3", "1.5.9"])
+@pytest.mark.parametrize("release", [pytest.param("0.6.3", marks=pytest.mark.nightly), "1.5.9"])
 def test_a_real_environment_stores_and_finds_a_drawer(
     release: str, real_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,7 +120,11 @@ def test_a_scenario_has_rows_for_its_own_releases_unless_others_are_asked_for() 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "missing"), [("hops/four-releases", "0.5.23"), ("hops/reported-pair", "1.5.7")]
+    ("name", "missing"),
+    [
+        ("hops/four-releases", "0.5.23"),
+        pytest.param("hops/reported-pair", "1.5.7", marks=pytest.mark.nightly),
+    ],
 )
 def test_a_release_that_cannot_be_had_is_named_and_nothing_is_green(
     name: str, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

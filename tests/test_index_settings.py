@@ -19,9 +19,7 @@ from palace_store.anatomy.settings import index_settings
 WORKER = Path(__file__).parent / "entries" / "configured.py"
 RELEASES = (
     "0.6.3",
-    "1.0.21",
-    pytest.param("1.3.7", marks=pytest.mark.nightly),
-    pytest.param("1.5.5", marks=pytest.mark.nightly),
+    *(pytest.param(each, marks=pytest.mark.nightly) for each in ("1.0.21", "1.3.7", "1.5.5")),
     "1.5.9",
 )
 
@@ -104,7 +102,7 @@ def test_what_is_read_is_what_chromadb_computes_with(release: str, tmp_path: Pat
     [
         ("0.6.3", "1.5.9"),
         pytest.param("1.0.21", "1.0.21", marks=pytest.mark.nightly),
-        ("1.0.21", "1.5.9"),
+        pytest.param("1.0.21", "1.5.9", marks=pytest.mark.nightly),
     ],
 )
 def test_no_index_is_made_anew_for_how_it_was_configured(
@@ -125,7 +123,7 @@ def test_no_index_is_made_anew_for_how_it_was_configured(
 
 @pytest.mark.slow
 @pytest.mark.s1
-@pytest.mark.parametrize("release", ["1.0.21", "1.5.9"])
+@pytest.mark.parametrize("release", [pytest.param("1.0.21", marks=pytest.mark.nightly), "1.5.9"])
 def test_the_library_goes_by_what_chromadb_computes_with(release: str, tmp_path: Path) -> None:
     palace = tmp_path / "palace"
     said(release, tmp_path / "make", WORKER, "make", palace)

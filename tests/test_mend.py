@@ -32,6 +32,7 @@ from harm import unlink
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 RELEASES = ("0.5.23", "0.6.3", "1.0.21", "1.3.7", "1.5.9")
+IN_PULL_REQUESTS = ("0.6.3", "1.5.9")
 
 
 def copied(release: str, into: Path) -> Path:
@@ -75,7 +76,13 @@ def gone(palace: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.s1
 @pytest.mark.parametrize("harm", [headless, set_aside])
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize(
+    "release",
+    [
+        pytest.param(each, marks=[] if each in IN_PULL_REQUESTS else [pytest.mark.nightly])
+        for each in RELEASES
+    ],
+)
 def test_what_a_file_still_holds_is_in_the_copy_and_the_palace_stays(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -381,7 +388,13 @@ def test_what_chromadb_cannot_open_is_not_copied(tmp_path: Path) -> None:
 @pytest.mark.parametrize("release", [pytest.param("0.6.3", marks=pytest.mark.nightly), "1.5.9"])
 @pytest.mark.parametrize(
     "harm",
-    [text_watermark, marks_beyond, lengths_emptied, peer_row, log_emptied],
+    [
+        text_watermark,
+        pytest.param(marks_beyond, marks=pytest.mark.nightly),
+        lengths_emptied,
+        pytest.param(peer_row, marks=pytest.mark.nightly),
+        log_emptied,
+    ],
     ids=lambda h: h.__name__,
 )
 def test_what_a_copy_will_not_find_is_said_before_it_is_made(

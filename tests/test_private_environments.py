@@ -49,6 +49,7 @@ def said_by_program(environment: PrivateEnvironment) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.nightly
 def test_a_program_of_a_copy_starts_the_library_of_the_copy(wheels: Path, tmp_path: Path) -> None:
     base = ensure(RELEASE).python
     copy = PrivateEnvironment(tmp_path / "copy", base, "uv", wheels)

@@ -42,7 +42,7 @@ REPORTS = find_reports(SCENARIOS, CLONE / "scenarios")
 START = "import sys; from palace_lab.cli import main; sys.argv[0] = 'palace-lab'; main()"
 HOME = Path("/people/anna")
 #: What their trials do, scenarios do in the pull-request run as well.
-LONG = ("mempalace#899", "mempalace#823", "memtomem#707", "memory-server")
+LONG = ("mempalace#899", "mempalace#823", "mempalace#1000", "memtomem#707", "memory-server")
 
 FILE = '''"""A thing breaks."""
 from palace_lab.plan import Plan

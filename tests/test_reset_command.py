@@ -102,6 +102,7 @@ def test_the_command_of_a_refusal_gives_the_palace_away_beside_a_living_server(
     }
 
 
+@pytest.mark.nightly
 def test_killed_in_its_middle_the_same_command_goes_on(site: Site, tmp_path: Path) -> None:
     palace, folder = tmp_path / "palace", tmp_path / "notes"
     folder.mkdir()

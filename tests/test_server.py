@@ -110,7 +110,7 @@ async def walk(client: Client, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("mode", ["auto", pytest.param("legacy", marks=pytest.mark.nightly)])
 def test_every_tool_works_over_stdio(release: str, mode: str, site: Site, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -82,7 +82,7 @@ OTHERS = Fixes.all().without("embedding_identity")
         pytest.param("0.6.3", OTHERS, marks=pytest.mark.nightly, id="0.6.3"),
         pytest.param("1.0.21", OTHERS, marks=pytest.mark.nightly, id="1.0.21"),
         pytest.param("1.5.9", OTHERS, id="1.5.9"),
-        pytest.param("1.5.9", Fixes.none(), id="1.5.9-no-fix"),
+        pytest.param("1.5.9", Fixes.none(), marks=pytest.mark.nightly, id="1.5.9-no-fix"),
     ],
 )
 def test_a_search_over_rows_of_two_models_says_so(

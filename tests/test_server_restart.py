@@ -173,6 +173,7 @@ def test_a_new_program_that_does_not_start_costs_no_connection(mode: str, server
     play(server, story, mode)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("mode", MODES)
 def test_of_many_calls_through_several_restarts_each_is_answered_once(
     mode: str, server: Server

@@ -93,7 +93,9 @@ async def prepared(client: Client) -> None:
         await ok(client, tool, **arguments)
 
 
-@pytest.mark.parametrize("package", VERSIONS)
+@pytest.mark.parametrize(
+    "package", ["palace_store", pytest.param("chromadb", marks=pytest.mark.nightly)]
+)
 @pytest.mark.parametrize(
     ("fixes", "refuses"),
     [

@@ -56,6 +56,7 @@ async def stays(client: Client, replace: Callable[[], object], expected: str) ->
     assert len((await ok(client, "search", query="before", n=9))["found"]) == before["drawers"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("mode", MODES)
 def test_a_chromadb_older_than_the_palace_is_not_restarted_into(mode: str, tmp_path: Path) -> None:
     server = server_on(tmp_path)
@@ -72,6 +73,7 @@ def test_a_chromadb_older_than_the_palace_is_not_restarted_into(mode: str, tmp_p
     play(server, story, mode)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("mode", MODES)
 def test_a_build_with_a_local_version_is_restarted_into_once(mode: str, tmp_path: Path) -> None:
     server, local = server_on(tmp_path), "1.5.9+local1"
@@ -249,6 +251,7 @@ def spoil(palace: Path) -> None:
     (palace / "knowledge.sqlite3").mkdir()
 
 
+@pytest.mark.nightly
 def test_a_successor_that_is_refused_the_palace_answers_what_it_was_left(tmp_path: Path) -> None:
     server = server_on(tmp_path)
     with piped(server) as pipe:

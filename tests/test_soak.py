@@ -524,7 +524,13 @@ def test_a_real_canary_that_is_silent_is_red(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
-    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly), signal.SIGKILL],
+    [
+        signal.SIGINT,
+        *(
+            pytest.param(each, marks=pytest.mark.nightly)
+            for each in (signal.SIGTERM, signal.SIGKILL)
+        ),
+    ],
 )
 def test_a_real_night_that_is_cut_off_goes_on(tmp_path: Path, number: signal.Signals) -> None:
     scenario(tmp_path, "long", plan=PLAN, off="Fixes.none()")

@@ -40,7 +40,21 @@ def key(release: str) -> tuple[int, ...]:
 OLD = sorted((path.name.removeprefix("chroma-") for path in FIXTURES.glob("chroma-*")), key=key)
 
 
+#: Whose palaces are opened in a pull request: the oldest form, and the newest there is.
+MADE_BY = [
+    pytest.param(each, marks=[] if each in (OLD[0], OLD[-1]) else [pytest.mark.nightly])
+    for each in OLD
+]
 OTHERS = ("0.5.23", "1.3.7", "1.5.5", "1.5.7")
+#: For what takes ten seconds: the newest release by day, all of them at night.
+NEWEST = pytest.mark.parametrize(
+    "bench",
+    [
+        *(pytest.param(each, marks=pytest.mark.nightly) for each in ("0.6.3", "1.0.21", *OTHERS)),
+        "1.5.9",
+    ],
+    indirect=True,
+)
 
 
 @pytest.fixture(
@@ -99,7 +113,7 @@ def rows_without_log(palace: Path) -> int:
     return sum(len(each.rows) - len(each.replayed.certain) for each in found.collections)
 
 
-@pytest.mark.parametrize("made_by", OLD)
+@pytest.mark.parametrize("made_by", MADE_BY)
 def test_a_palace_of_an_older_release_survives_the_loss_of_its_indexes(
     bench: Bench, made_by: str
 ) -> None:
@@ -126,7 +140,7 @@ def test_a_palace_of_an_older_release_survives_the_loss_of_its_indexes(
     assert rows_without_log(palace) == 0
 
 
-@pytest.mark.parametrize("made_by", OLD)
+@pytest.mark.parametrize("made_by", MADE_BY)
 def test_an_index_is_made_anew_once_and_then_nothing_is_wrong(bench: Bench, made_by: str) -> None:
     if key(made_by) > key(bench.release):
         pytest.skip("a newer palace than this release can read")
@@ -159,6 +173,7 @@ def test_what_is_put_back_is_read_only_by_a_rebuild(bench: Bench) -> None:
 
 
 @pytest.mark.skipif(tracing_available() is not None, reason=str(tracing_available()))
+@NEWEST
 def test_killed_anywhere_while_vectors_are_put_back(bench: Bench) -> None:
     expected = answers("0.6.3")
     palace = palace_of(bench, "0.6.3")

@@ -19,7 +19,7 @@ from palace_lab.processes.supervise import CrashPoint, Hit, WorkerGoneError, tra
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import FAMILIES, Bench, Told, ToldError, numbered
+from store_bench import FAMILIES, NEWEST, Bench, Told, ToldError, numbered
 
 pytestmark = [
     pytest.mark.timeout(1800),
@@ -153,6 +153,7 @@ def test_the_first_writer_of_a_palace_killed_anywhere(bench: Bench, sample: int 
     loop(bench, base, deed, sample)
 
 
+@NEWEST
 @pytest.mark.parametrize("file", ["data_level0.bin", "index_metadata.pickle"])
 def test_killed_again_anywhere_in_the_recovery(bench: Bench, sample: int | None, file: str) -> None:
     base, deed = write_over(bench)

@@ -311,6 +311,7 @@ def test_an_unreadable_state_makes_the_index_be_rebuilt(bench: Bench) -> None:
         assert one.do("state")["retained"]
 
 
+@pytest.mark.nightly
 @NEWEST
 def test_more_drawers_than_sqlite_has_variables_are_listed_and_found(bench: Bench) -> None:
     many = 33_000  # 1.x cannot look up more than 32,766 of them at once

@@ -166,7 +166,15 @@ def seen_twice(worker: Told) -> list[str]:
     return lost
 
 
-@pytest.mark.parametrize("marks", MARKS)
+@pytest.mark.parametrize(
+    "marks",
+    [
+        pytest.param(
+            each, marks=[] if each in ("as they were", "deleted") else [pytest.mark.nightly]
+        )
+        for each in MARKS
+    ],
+)
 @pytest.mark.parametrize("harm", HARM)
 @NEWEST
 def test_every_vector_that_a_file_holds_comes_back(

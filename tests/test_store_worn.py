@@ -102,7 +102,7 @@ def rows_of(worker: Told) -> dict[str, set[str]]:
 @pytest.mark.parametrize(
     "seeds",
     [
-        pytest.param(range(10), id="few"),
+        pytest.param(range(3), id="few"),
         pytest.param(range(1000, 1300), id="many", marks=pytest.mark.nightly),
     ],
 )

@@ -352,7 +352,7 @@ def deleted_before(here: World, times: int) -> None:
         here.remote._own().delete(here.remote._own().store(memory, key)[0])
 
 
-@pytest.mark.parametrize("times", [60, 450])
+@pytest.mark.parametrize("times", [60, pytest.param(450, marks=pytest.mark.nightly)])
 def test_words_that_were_deleted_ever_so_often_can_be_stored(here: World, times: int) -> None:
     a, b = here.machine("a"), here.machine("b")
     deleted_before(here, times)

@@ -41,6 +41,7 @@ def plan_of(*steps: AnyStep, **options: str) -> Plan:
     )
 
 
+@pytest.mark.nightly
 def test_a_client_at_work_writes_drawers_and_tells_and_ends_facts(
     arena: Arena, tmp_path: Path
 ) -> None:
@@ -85,7 +86,11 @@ def last_of(call: Do) -> int:
 
 
 @pytest.mark.parametrize(
-    ("mode", "lives"), [("auto", False), ("legacy", True)], ids=["auto", "legacy"]
+    ("mode", "lives"),
+    [
+        pytest.param("auto", False, id="auto"),
+        pytest.param("legacy", True, marks=pytest.mark.nightly, id="legacy"),
+    ],
 )
 def test_a_client_whose_reply_is_cut_repeats_the_call_and_goes_on(
     arena: Arena, mode: str, lives: bool
@@ -110,6 +115,7 @@ def test_a_client_whose_reply_is_cut_repeats_the_call_and_goes_on(
     assert (said["value"]["ended_with"] == "") is lives
 
 
+@pytest.mark.nightly
 def test_a_reply_that_is_not_cut_leaves_the_goal_unreached(arena: Arena) -> None:
     late = {"first": 0, "count": 2, "at": 3}
     steps = (Begin("two", "write_cut", late), Paused("two", "cut-off"), Close("two"), Close("one"))

@@ -79,7 +79,10 @@ def size(path: Path) -> int:
 
 
 @traced
-@pytest.mark.parametrize("shape", [(1, 8, False), (4, 5, False), (2, 3, True)])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 8, False), pytest.param((4, 5, False), marks=pytest.mark.nightly), (2, 3, True)],
+)
 def test_dying_at_k_leaves_exactly_k_minus_1_writes(
     host: Host, tmp_path: Path, mode: TracingMode, shape: tuple[int, int, bool]
 ) -> None:

@@ -27,7 +27,9 @@ def arena() -> Iterator[Arena]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["chroma", "palace", "mcp"])
+@pytest.mark.parametrize(
+    "target", ["chroma", "palace", pytest.param("mcp", marks=pytest.mark.nightly)]
+)
 @pytest.mark.parametrize("wings", [pytest.param(0, marks=pytest.mark.nightly), 3])
 def test_drawers_lie_in_as_many_wings_as_asked_for(
     arena: Arena, target: str, wings: int, tmp_path: Path
