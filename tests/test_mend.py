@@ -29,10 +29,10 @@ from palace_store.shell import beyond_help, out_of_room
 
 sys.path.append(str(Path(__file__).parent / "entries"))
 from harm import unlink
+from store_bench import by_day
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 RELEASES = ("0.5.23", "0.6.3", "1.0.21", "1.3.7", "1.5.9")
-IN_PULL_REQUESTS = ("0.6.3", "1.5.9")
 
 
 def copied(release: str, into: Path) -> Path:
@@ -76,13 +76,7 @@ def gone(palace: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.s1
 @pytest.mark.parametrize("harm", [headless, set_aside])
-@pytest.mark.parametrize(
-    "release",
-    [
-        pytest.param(each, marks=[] if each in IN_PULL_REQUESTS else [pytest.mark.nightly])
-        for each in RELEASES
-    ],
-)
+@pytest.mark.parametrize("release", by_day(RELEASES, ("0.6.3", "1.5.9")))
 def test_what_a_file_still_holds_is_in_the_copy_and_the_palace_stays(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

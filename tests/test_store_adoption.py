@@ -24,7 +24,7 @@ from palace_store.anatomy import survey
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import IN_PULL_REQUESTS, Bench, Told, ToldError
+from store_bench import RELEASES, Bench, Told, ToldError, by_day
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
@@ -41,25 +41,15 @@ OLD = sorted((path.name.removeprefix("chroma-") for path in FIXTURES.glob("chrom
 
 
 #: Whose palaces are opened in a pull request: the oldest form, and the newest there is.
-MADE_BY = [
-    pytest.param(each, marks=[] if each in (OLD[0], OLD[-1]) else [pytest.mark.nightly])
-    for each in OLD
-]
+MADE_BY = by_day(OLD, (OLD[0], OLD[-1]))
 OTHERS = ("0.5.23", "1.3.7", "1.5.5", "1.5.7")
 #: For what takes ten seconds: the newest release by day, all of them at night.
-NEWEST = pytest.mark.parametrize(
-    "bench",
-    [
-        *(pytest.param(each, marks=pytest.mark.nightly) for each in ("0.6.3", "1.0.21", *OTHERS)),
-        "1.5.9",
-    ],
-    indirect=True,
-)
+NEWEST = pytest.mark.parametrize("bench", by_day((*RELEASES, *OTHERS), ("1.5.9",)), indirect=True)
 
 
 @pytest.fixture(
     scope="module",
-    params=[*IN_PULL_REQUESTS, *(pytest.param(each, marks=pytest.mark.nightly) for each in OTHERS)],
+    params=by_day((*RELEASES, *OTHERS), ("0.6.3", "1.5.9")),
 )
 def bench(
     request: pytest.FixtureRequest,

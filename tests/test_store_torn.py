@@ -20,7 +20,7 @@ from palace_store.anatomy import survey
 from palace_store.fixes import Fixes
 
 sys.path.append(str(Path(__file__).parent / "entries"))
-from store_bench import NEWEST, Bench, Told, set_aside, wrong_at_rest
+from store_bench import NEWEST, Bench, Told, by_day, set_aside, wrong_at_rest
 
 pytestmark = [pytest.mark.slow, pytest.mark.s1]
 
@@ -166,15 +166,7 @@ def seen_twice(worker: Told) -> list[str]:
     return lost
 
 
-@pytest.mark.parametrize(
-    "marks",
-    [
-        pytest.param(
-            each, marks=[] if each in ("as they were", "deleted") else [pytest.mark.nightly]
-        )
-        for each in MARKS
-    ],
-)
+@pytest.mark.parametrize("marks", by_day(MARKS, ("as they were", "deleted")))
 @pytest.mark.parametrize("harm", HARM)
 @NEWEST
 def test_every_vector_that_a_file_holds_comes_back(

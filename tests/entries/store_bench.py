@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,19 @@ from palace_lab.processes.supervise import (
 from palace_store.anatomy import CollectionSurvey
 
 RELEASES = ("0.6.3", "1.0.21", "1.5.9")
+
+
+def by_day(values: Iterable[str], chosen: Collection[str]) -> list[Any]:
+    """Return parameters of a test: the chosen ones run in a pull request, all others at night."""
+    return [
+        pytest.param(each, marks=[] if each in chosen else [pytest.mark.nightly]) for each in values
+    ]
+
+
 #: The oldest and the newest of them; the one between follows at night (its scenarios run by day).
-IN_PULL_REQUESTS = ("0.6.3", pytest.param("1.0.21", marks=pytest.mark.nightly), "1.5.9")
+IN_PULL_REQUESTS = by_day(RELEASES, ("0.6.3", "1.5.9"))
 #: The same for tests of ten seconds and more.
-NEWEST_IN_PULL_REQUESTS = (
-    *(pytest.param(each, marks=pytest.mark.nightly) for each in ("0.6.3", "1.0.21")),
-    "1.5.9",
-)
+NEWEST_IN_PULL_REQUESTS = by_day(RELEASES, ("1.5.9",))
 NEWEST = pytest.mark.parametrize("bench", NEWEST_IN_PULL_REQUESTS, indirect=True)
 ANSWER_S = 60.0
 #: What a torn index may make a reader write: bounded, so that a bug fills no disk.
